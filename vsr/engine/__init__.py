@@ -1,0 +1,1 @@
+"""Tensors only: the networks applied to frames. Knows no file, codec or time."""

@@ -1,0 +1,21 @@
+"""What the user can mend. Each message reads `where: what is wrong; what to do`."""
+
+
+class VsrError(Exception):
+    """Base of all errors that are shown as one line and end with status 1."""
+
+
+class MediaError(VsrError):
+    """A clip or picture cannot be read, planned or written."""
+
+
+class ModelError(VsrError):
+    """A weights file or model name cannot be used."""
+
+
+class ConfigError(VsrError):
+    """A setting, preset or option does not make sense."""
+
+
+class Cancelled(VsrError):
+    """The run was asked to stop, and did; what is done is kept."""

@@ -1,0 +1,67 @@
+"""What a run tells while it goes. `--json` prints each as one object; names are stable."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Wait = Literal["decode", "compute", "encode"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEvent:
+    """Everything that was decided before the first frame."""
+
+    source: str
+    output: str
+    device: str
+    why_device: str
+    model: str
+    network_scale: int
+    precision: str
+    tile: str
+    source_size: tuple[int, int]  # (height, width)
+    output_size: tuple[int, int]  # (height, width)
+    container: str
+    encoder: str
+    pix_fmt: str
+    color: str
+    frames: int | None  # estimate
+    streams: tuple[tuple[str, str, str, str], ...]  # (selector, codec, action, why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteEvent:
+    """Something the user should know: a guess, a loss, a fallback."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressEvent:
+    """Frames whose pixels have reached the encoder so far."""
+
+    frames: int
+    total: int | None
+    waits_for: Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentEvent:
+    """A segment is whole, on disk and in the journal."""
+
+    index: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoneEvent:
+    """The output bears its name, or already did."""
+
+    output: str
+    frames: int
+    seconds: float
+    already_done: bool = False
+    lost_frames: int = 0
+    retries: int = 0  # tiles halved for memory, frames redone in a wider type
+
+
+Event = PlanEvent | NoteEvent | ProgressEvent | SegmentEvent | DoneEvent

@@ -1,0 +1,126 @@
+"""What `io` and `engine` share: how pixels lie, what their values mean, and which stream goes where."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Siting = Literal["left", "center", "topleft"]
+Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelLayout:
+    """Planar pixels in native byte order, as libav names them.
+
+    Planes are Y, Cb, Cr for "yuv"; G, B, R for "rgb" (libav's gbrp order); Y alone for "gray".
+    Samples of up to 8 bits lie in uint8, deeper ones in the low bits of uint16.
+    """
+
+    name: str  # libav pix_fmt, e.g. "yuv420p10le"
+    kind: Literal["yuv", "rgb", "gray"]
+    depth: int  # bits per sample, 8 to 16
+    log2_chroma: tuple[int, int] = (0, 0)  # (vertical, horizontal): (1, 1) is 4:2:0, (0, 1) is 4:2:2
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.depth <= 8 else np.uint16
+
+    def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of each plane of a picture; odd sizes round chroma up."""
+        if self.kind == "gray":
+            return [(height, width)]
+        down, across = self.log2_chroma
+        chroma = (-(-height >> down), -(-width >> across))
+        return [(height, width), chroma, chroma]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColorSpec:
+    """What code values mean. Numbers are the code points of ITU-T H.273, which libav uses too."""
+
+    matrix: int  # 0 RGB, 1 BT.709, 5 BT.470BG, 6 SMPTE 170M, 9 BT.2020 non-constant
+    primaries: int
+    transfer: int
+    full_range: bool
+    siting: Siting = "left"
+    guessed: tuple[str, ...] = ()  # names of the fields above that the source did not tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """One stream of a source, as probing found it."""
+
+    index: int  # in the source's container
+    kind: Literal["video", "audio", "subtitle", "attachment", "data"]
+    position: int  # among the streams of its kind: the N of `a:N`
+    codec: str  # libav decoder-independent name, "unknown" when there is none
+    is_cover: bool = False  # a still picture attached to the file
+    language: str | None = None
+    title: str | None = None
+
+    @property
+    def selector(self) -> str:
+        """The name that `--drop` takes: v:0, a:1, s:0, t:0 (attachments), d:0."""
+        return f"{'t' if self.kind == 'attachment' else self.kind[0]}:{self.position}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """The video stream that is upscaled."""
+
+    index: int
+    height: int
+    width: int
+    codec: str
+    pix_fmt: str  # as decoded
+    layout: PixelLayout  # as handed on: planar, same samples
+    color: ColorSpec
+    rate: Fraction  # nominal frames a second, for encoders and estimates only
+    time_base: Fraction  # seconds per tick
+    sample_aspect_ratio: Fraction | None
+    display_matrix: tuple[int, ...] | None  # nine 16.16 / 2.30 fixed-point numbers, as in ISO/IEC 14496-12
+    has_alpha: bool
+    is_interlaced: bool
+    frame_estimate: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaInfo:
+    """What probing a clip found. Reading it opens no decoder twice."""
+
+    path: Path
+    container: str  # libav demuxer name, e.g. "mov,mp4,m4a,3gp,3g2,mj2" or "matroska,webm"
+    streams: tuple[StreamInfo, ...]
+    video: VideoInfo
+    duration: Fraction | None  # seconds
+    notes: tuple[str, ...] = ()  # what will not be carried, found while probing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPlan:
+    """What happens to one source stream. Made before frame 1, printed, obeyed."""
+
+    stream: StreamInfo
+    action: Literal["upscale", "copy", "attach", "drop"]  # attach: a cover becomes a Matroska attachment
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameBatch:
+    """N consecutive frames of one segment, with the samples as decoded.
+
+    `planes`: one (n, h, w) array per plane of the layout. `pts` strictly increase, in ticks of `time_base`.
+    """
+
+    planes: tuple[Plane, ...]
+    pts: tuple[int, ...]
+    time_base: Fraction
+    segment: int
+    last_crc: int  # CRC-32 of the last frame's samples as decoded, padding left out
+
+    def __len__(self) -> int:
+        return len(self.pts)
