@@ -1,0 +1,59 @@
+"""What an upscaling run may be told: one frozen value that presets, the CLI and Python all make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+from vsr.errors import ConfigError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleSettings:
+    """Every choice of an upscaling run. None means: decided from the source, the device or the model."""
+
+    models: Mapping[int, str] = field(default_factory=lambda: {4: "vsr-fast-x4"})  # model scale -> name, as in a preset
+    model: str | None = None  # a name or a weights file; goes before `models`
+    scale: Fraction | None = None  # 1 to 16; 4 when neither `scale` nor `size` is given
+    size: tuple[int | None, int | None] | None = None  # (height, width) to fit inside; one of them may be None
+    passes: int = 1  # how often the network runs, each on the last one's result
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
+    precision: Precision = "auto"
+    tile: int | None = None  # source pixels; None is chosen by the device, 0 is never used
+    overlap: int | None = None  # source pixels; None is the model's own
+    batch: int | None = None  # frames
+    codec: str = "auto"  # one of CODECS
+    crf: int | None = None  # in the encoder's own units
+    encoder: str | None = None  # any encoder of PyAV's build, or "ffmpeg:NAME" for the system's
+    encoder_preset: str | None = None
+    pix_fmt: str | None = None
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
+    segment: Fraction = Fraction(10)  # seconds
+    start: Fraction = Fraction(0)  # seconds after the first frame
+    end: Fraction | None = None  # seconds after the first frame, itself left out
+    drop: tuple[str, ...] = ()  # selectors: a, s, t, d, or a:1, s:0
+    overwrite: bool = False
+    allow_damaged: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not 1 <= self.scale <= 16:
+            raise ConfigError(f"scale = {float(self.scale):g}: outside 1 to 16; give a number between them")
+        if self.scale is not None and self.size is not None:
+            raise ConfigError("scale and size: both given; give one of them")
+        if self.size is not None and not any(self.size):
+            raise ConfigError("size: neither width nor height; give WxH, Wx or xH")
+        if self.passes not in (1, 2):
+            raise ConfigError(f"passes = {self.passes}: only 1 or 2 make sense; give one of them")
+        if self.codec not in CODECS:
+            raise ConfigError(f"codec = {self.codec}: unknown; give one of {', '.join(CODECS)}")
+        if self.segment <= 0:
+            raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
+            raise ConfigError("start, end: the end must come after the start, and neither before the first frame")
+        for name in ("tile", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} = {value}: must be at least 1; leave it out to have it chosen")
