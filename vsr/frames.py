@@ -81,6 +81,7 @@ class VideoInfo:
     color: ColorSpec
     rate: Fraction  # nominal frames a second, for encoders and estimates only
     time_base: Fraction  # seconds per tick
+    first_pts: int  # of the first frame in presentation order, in ticks
     sample_aspect_ratio: Fraction | None
     display_matrix: tuple[int, ...] | None  # nine 16.16 / 2.30 fixed-point numbers, as in ISO/IEC 14496-12
     has_alpha: bool
@@ -124,3 +125,11 @@ class FrameBatch:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFile:
+    """One encoded segment: Matroska, one video stream, one packet a frame, timed 0, 1, 2, ... in display order."""
+
+    path: Path
+    pts: tuple[int, ...]  # the real times in display order, in ticks of the source's time base
