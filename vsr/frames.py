@@ -57,7 +57,7 @@ class StreamInfo:
     index: int  # in the source's container
     kind: Literal["video", "audio", "subtitle", "attachment", "data"]
     position: int  # among the streams of its kind: the N of `a:N`
-    codec: str  # libav decoder-independent name, "unknown" when there is none
+    codec: str  # libav decoder-independent name, an attachment's MIME type, "unknown" when there is none
     is_cover: bool = False  # a still picture attached to the file
     language: str | None = None
     title: str | None = None
@@ -87,6 +87,8 @@ class VideoInfo:
     has_alpha: bool
     is_interlaced: bool
     frame_estimate: int | None
+    mastering_display: tuple[int, ...] | None = None  # AVMasteringDisplayMetadata: R, G, B, white xy, min, max, flags
+    content_light: tuple[int, int] | None = None  # cd/m2: brightest pixel, brightest frame average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
