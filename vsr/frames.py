@@ -135,3 +135,11 @@ class SegmentFile:
 
     path: Path
     pts: tuple[int, ...]  # the real times in display order, in ticks of the source's time base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedBatch:
+    """A batch's results on the host: one (n, h, w) array per plane of the target layout."""
+
+    batch: FrameBatch
+    planes: tuple[Plane, ...]

@@ -1,0 +1,212 @@
+"""Encoding: frames into segment files, each with an encoder of its own, so that its bytes depend on its frames only."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import av
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from vsr.errors import MediaError
+from vsr.frames import Plane, RenderedBatch
+from vsr.io.encoders import EncoderPlan, quiet_encoders
+from vsr.io.ffmpeg import SystemEncoder
+from vsr.io.pixels import write_planes
+from vsr.stage import Cancel
+
+log = logging.getLogger(__name__)
+
+_SITING = {"left": "left", "center": "center", "topleft": "topleft"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedSegment:
+    """A segment file that is closed and whole. `pts` in display order, in ticks of the source's time base."""
+
+    index: int
+    pts: tuple[int, ...]
+    last_crc: int
+
+
+class SegmentEncoder(Protocol):
+    """Makes one segment file: Matroska, one packet a frame, frame k at time k."""
+
+    def write(self, planes: Sequence[Plane]) -> None: ...
+    def close(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+class VideoSink:
+    """Writes batches into segments. The open one is deleted when the context is left before it is whole."""
+
+    def __init__(
+        self,
+        plan: EncoderPlan,
+        *,
+        path_of: Callable[[int], Path],
+        on_finished: Callable[[FinishedSegment], None],
+        cancel: Cancel,
+    ) -> None:
+        self._cancel = cancel
+        self._plan = plan
+        self._path_of = path_of
+        self._on_finished = on_finished
+
+    def write(self, rendered: Iterable[RenderedBatch]) -> Iterator[int]:
+        """Encode batches in order; yields the number of frames after each. A segment ends where the next begins.
+
+        Raises MediaError when the encoder or the disk gives up.
+        """
+        encoder: SegmentEncoder | None = None
+        index, crc = -1, 0
+        pts: list[int] = []
+        try:
+            for item in rendered:
+                if encoder is not None and item.batch.segment != index:
+                    self._finish(encoder, index, pts, crc)
+                    encoder, pts = None, []
+                if encoder is None:
+                    index = item.batch.segment
+                    encoder = open_encoder(self._plan, self._path_of(index), self._cancel)
+                for i in range(len(item.batch)):
+                    encoder.write([plane[i] for plane in item.planes])
+                pts.extend(item.batch.pts)
+                crc = item.batch.last_crc
+                yield len(item.batch)
+            if encoder is not None:
+                self._finish(encoder, index, pts, crc)
+                encoder = None
+        finally:
+            if encoder is not None:
+                encoder.discard()
+
+    def _finish(self, encoder: SegmentEncoder, index: int, pts: list[int], crc: int) -> None:
+        encoder.close()
+        self._on_finished(FinishedSegment(index=index, pts=tuple(pts), last_crc=crc))
+
+
+def open_encoder(plan: EncoderPlan, path: Path, cancel: Cancel) -> SegmentEncoder:
+    """A fresh encoder that writes `path` until `cancel` is set. Raises MediaError when it refuses its settings or the file."""
+    if plan.name.startswith("ffmpeg:"):
+        return SystemEncoder(plan, path)
+    return _LibavEncoder(plan, path, cancel)
+
+
+def configure(context: VideoCodecContext, plan: EncoderPlan) -> None:
+    """Set size, format, time and colour on an encoder that is not open yet."""
+    context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
+    context.framerate = plan.rate
+    context.time_base = 1 / plan.rate
+    context.thread_count = plan.threads
+    if plan.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = plan.sample_aspect_ratio
+    color = plan.color
+    context.colorspace, context.color_primaries, context.color_trc = color.matrix, color.primaries, color.transfer
+    context.color_range = 2 if color.full_range else 1
+    options = dict(plan.options)
+    if plan.layout.log2_chroma != (0, 0):
+        options.setdefault("chroma_sample_location", _SITING[color.siting])
+    context.options = options
+
+
+def rehearse(plan: EncoderPlan) -> None:
+    """Open the encoder on nothing, so that what it refuses is known before the first frame. Raises MediaError."""
+    if plan.name.startswith("ffmpeg:"):
+        SystemEncoder.rehearse(plan)
+        return
+    quiet_encoders()
+    with av.logging.Capture() as lines:
+        try:
+            context = av.CodecContext.create(plan.name, "w")
+            assert isinstance(context, VideoCodecContext)
+            configure(context, plan)
+            context.open()
+        except (FFmpegError, ValueError, OSError) as e:
+            raise MediaError(_refusal(plan, e, [text for level, _, text in lines if level <= av.logging.ERROR])) from e
+
+
+def _refusal(plan: EncoderPlan, error: Exception, lines: list[str]) -> str:
+    reason = "; ".join(line.strip() for line in lines if line.strip()) or str(error)
+    what = f"{plan.name} refuses {plan.width}x{plan.height} {plan.pix_fmt}: {reason}"
+    return f"{what}; choose another --codec, --size or --encoder-option"
+
+
+class _LibavEncoder:
+    """One segment through an encoder of PyAV's build."""
+
+    def __init__(self, plan: EncoderPlan, path: Path, cancel: Cancel) -> None:
+        self._cancel = cancel
+        quiet_encoders()
+        self._plan = plan
+        self._path = path
+        self._written = self._packets = 0
+        self._reformatter = VideoReformatter()
+        try:
+            self._container = av.open(str(path.absolute()), "w", format="matroska")
+            stream = self._container.add_stream(plan.name, rate=plan.rate)
+            assert isinstance(stream, VideoStream)
+            self._stream = stream
+            configure(stream.codec_context, plan)
+            self._container.start_encoding()
+        except (FFmpegError, ValueError, OSError) as e:
+            self.discard()
+            raise MediaError(_refusal(plan, e, [])) from e
+
+    def write(self, planes: Sequence[Plane]) -> None:
+        """Encode one frame: planes (h, w) of the plan's layout."""
+        plan = self._plan
+        frame = VideoFrame(plan.width, plan.height, plan.layout.name)
+        write_planes(frame, planes)
+        color = plan.color
+        if plan.pix_fmt != plan.layout.name:
+            frame = self._reformatter.reformat(frame, format=plan.pix_fmt)
+        frame.colorspace, frame.color_primaries, frame.color_trc = color.matrix, color.primaries, color.transfer
+        frame.color_range = 2 if color.full_range else 1
+        frame.pts = self._written
+        frame.time_base = 1 / plan.rate
+        self._written += 1
+        self._mux(frame)
+
+    def close(self) -> None:
+        """Drain the encoder and write the file's end. Raises MediaError unless every frame gave one packet."""
+        self._mux(None)
+        try:
+            self._container.close()
+        except (FFmpegError, OSError) as e:
+            raise self._failed(e) from e
+        if self._packets != self._written:
+            raise MediaError(
+                f"{self._path}: {self._plan.name} made {self._packets} packets of {self._written} frames; "
+                "choose another encoder"
+            )
+
+    def discard(self) -> None:
+        """Close and delete the file; for a segment that is not whole."""
+        container = getattr(self, "_container", None)
+        if container is not None:
+            try:
+                container.close()
+            except (FFmpegError, OSError, ValueError) as e:
+                log.debug("%s: %s", self._path, e)
+        self._path.unlink(missing_ok=True)
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.codec_context.encode_lazy(frame):
+                packet.stream = self._stream
+                self._packets += 1
+                self._container.mux(packet)
+                self._cancel.check()  # draining a slow encoder takes seconds
+        except (FFmpegError, OSError) as e:
+            raise self._failed(e) from e
+
+    def _failed(self, error: Exception) -> MediaError:
+        is_disk = isinstance(error, OSError) and error.errno in (28, 122)
+        what = "the disk is full; make room and run the same command" if is_disk else f"encoding failed: {error}"
+        return MediaError(f"{self._path.parent}: {what}")

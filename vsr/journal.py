@@ -1,0 +1,108 @@
+"""What is done so far: one JSON line a segment, in a folder beside the output.
+
+The order of writing is what makes it trustworthy: the segment's data, fsync, then its line, fsync, then the folder.
+The first line pins all that changes pixels, so that a later run can tell whether it may continue.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from vsr.errors import MediaError
+from vsr.frames import SegmentFile
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentLine:
+    """One finished segment."""
+
+    index: int
+    file: str  # in the journal's folder
+    pts: tuple[int, ...]  # in display order, in ticks of the source's time base
+    last_crc: int  # CRC-32 of the last source frame as decoded: where a resumed run must find itself
+    size: int  # bytes
+
+
+class Journal:
+    """The folder `OUT.vsr/` with its segments and `journal.jsonl`. A context manager; one writer at a time."""
+
+    def __init__(self, output: Path) -> None:
+        self.folder = output.with_name(output.name + ".vsr")
+        self.lines: list[SegmentLine] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self, pinned: Mapping[str, object]) -> None:
+        """Start anew in an empty folder; `pinned` becomes the first line. Raises MediaError when it cannot be written."""
+        try:
+            self.remove()
+            self.folder.mkdir()
+            self._file = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
+            self._append({"vsr": VERSION, **pinned})
+            fsync_folder(self.folder.parent)
+        except OSError as e:
+            raise MediaError(f"{self.folder}: cannot be made: {e.strerror}; choose another output with -o") from e
+
+    def segment_path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.mkv"
+
+    def add(self, *, index: int, pts: tuple[int, ...], last_crc: int) -> SegmentLine:
+        """Record a segment whose file is closed, syncing first the file and then the line."""
+        path = self.segment_path(index)
+        fsync_file(path)
+        size = path.stat().st_size
+        line = SegmentLine(index=index, file=path.name, pts=pts, last_crc=last_crc, size=size)
+        self._append({"segment": index, "file": path.name, "size": size, "crc": last_crc, "pts": list(pts)})
+        self.lines.append(line)
+        return line
+
+    def segments(self) -> list[SegmentFile]:
+        """What the join needs, in order."""
+        lines = sorted(self.lines, key=lambda line: line.index)
+        return [SegmentFile(path=self.folder / line.file, pts=line.pts) for line in lines]
+
+    def close(self) -> None:
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
+
+    def remove(self) -> None:
+        """Delete the folder with all that a run put there; other files keep it alive."""
+        self.close()
+        if not self.folder.is_dir():
+            return
+        for path in self.folder.iterdir():
+            if path.suffix in (".mkv", ".jsonl", ".part"):
+                path.unlink()
+        self.folder.rmdir()
+
+    def _append(self, values: Mapping[str, object]) -> None:
+        self._file.write(json.dumps(values, separators=(",", ":")) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        fsync_folder(self.folder)
+
+
+def fsync_file(path: Path) -> None:
+    """Have the system put the file's data on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Have the system put the folder's names on the disk, where it can."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    fsync_file(folder)

@@ -1,0 +1,136 @@
+"""The whole flow of one clip: plan, produce segments, join them with everything else, check, give it its name."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vsr.engine.prefetch import DeviceQueue
+from vsr.errors import MediaError
+from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent, Wait
+from vsr.io.join import join
+from vsr.io.sink import FinishedSegment, VideoSink
+from vsr.io.source import Findings, VideoSource
+from vsr.journal import Journal, fsync_folder
+from vsr.plan import Job, plan_clip
+from vsr.preset import load_preset
+from vsr.settings import UpscaleSettings
+from vsr.stage import Cancel, Stage
+from vsr.verify import check_output
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[Event], None]
+_MOST_LINES = 10  # of damage that are told one by one
+
+
+def upscale_video(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    preset: str = "video",
+    settings: UpscaleSettings | None = None,
+    on_event: Tell | None = None,
+    cancel: Cancel | None = None,
+) -> DoneEvent:
+    """Upscale a clip with all its streams; returns when the output bears its name.
+
+    `output` None writes beside the source, a folder keeps the default name in it. `settings` go before `preset`.
+    `on_event` is called in this thread. Setting `cancel` from another stops the run within a moment.
+    Raises VsrError with one line for the user; Cancelled when stopped. A clip with damage is delivered as far as it
+    can be decoded: look at `lost_frames` of the result.
+    """
+    began = time.monotonic()
+    tell = on_event or (lambda event: log.debug("%s", event))
+    chosen = load_preset(preset).upscale if settings is None else settings
+    cancel = cancel or Cancel()
+    job = plan_clip(Path(source), None if output is None else Path(output), chosen)
+    tell(job.event)
+    for note in job.notes:
+        tell(NoteEvent(message=note))
+    with Journal(job.output) as journal:
+        journal.begin(job.pinned)
+        findings = produce(job, journal, tell, cancel)
+        _join_and_check(job, journal, tell, cancel)
+        journal.remove()
+    done = DoneEvent(
+        output=str(job.output),
+        frames=findings.frames,
+        seconds=time.monotonic() - began,
+        lost_frames=findings.lost,
+        retries=job.renderer.upscaler.retries,
+    )
+    tell(done)
+    return done
+
+
+def produce(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> Findings:
+    """Make the clip's segments: decode → upload → compute → encode, each in its own thread, this one only waits."""
+    settings = job.settings
+    source = VideoSource(
+        job.info,
+        batch=job.batch,
+        segment=settings.segment,
+        start=settings.start,
+        end=settings.end,
+        threads=job.cores.decoder,
+    )
+    lane = DeviceQueue(
+        job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel
+    )
+
+    def record(segment: FinishedSegment) -> None:
+        journal.add(index=segment.index, pts=segment.pts, last_crc=segment.last_crc)
+
+    sink = VideoSink(job.encoder, path_of=journal.segment_path, on_finished=record, cancel=cancel)
+    with (
+        Stage("decode", source, cancel=cancel, depth=job.cores.workers + 1) as decoded,
+        Stage("upload", lane.upload(decoded), cancel=cancel) as loaded,
+        Stage("compute", lane.render(loaded), cancel=cancel) as rendered,
+        Stage("encode", sink.write(rendered), cancel=cancel) as encoded,
+    ):
+        frames = told = 0
+        for count in encoded:
+            frames += count
+            tell(ProgressEvent(frames=frames, total=job.event.frames, waits_for=_bottleneck(loaded, rendered)))
+            told = _tell_segments(journal, told, tell)
+        _tell_segments(journal, told, tell)
+    _tell_findings(job, source.findings, tell)
+    return source.findings
+
+
+def _bottleneck(loaded: Stage, rendered: Stage) -> Wait:
+    if rendered.is_full:
+        return "encode"
+    return "compute" if not loaded.is_empty else "decode"
+
+
+def _tell_segments(journal: Journal, told: int, tell: Tell) -> int:
+    for line in journal.lines[told:]:
+        tell(SegmentEvent(index=line.index, frames=len(line.pts)))
+        told += 1
+    return told
+
+
+def _tell_findings(job: Job, findings: Findings, tell: Tell) -> None:
+    """Say what decoding found; without a single frame there is nothing to deliver. Raises MediaError."""
+    if not findings.frames:
+        why = findings.damage[0] if findings.damage else "none lies between --start and --end"
+        raise MediaError(f"{job.info.path}: no frame to upscale: {why}; give a whole clip")
+    for line in [*findings.notes, *findings.damage[:_MOST_LINES]]:
+        tell(NoteEvent(message=line))
+    more = len(findings.damage) - _MOST_LINES
+    if more > 0:
+        tell(NoteEvent(message=f"and {more} more places like these"))
+
+
+def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> None:
+    """Write the output under a temporary name, hold it against the source, and only then give it its name."""
+    part = journal.folder / f"joined.{job.container}.part"
+    expected = join(job, journal.segments(), part, cancel)
+    findings = check_output(part, expected)
+    if findings:
+        raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
+    os.replace(part, job.output)
+    fsync_folder(job.output.parent)
