@@ -1,0 +1,29 @@
+"""Still pictures: read as plain RGB."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from vsr.errors import MediaError
+
+MAX_PIXELS = 1 << 28  # checked from the header, before memory is taken
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """The picture as (height, width, 3) 8-bit RGB, upright; transparent parts lie on black.
+
+    Raises MediaError when it cannot be read or has more than MAX_PIXELS.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise MediaError(f"{path}: {picture.width}x{picture.height} is too large; scale it down first")
+            upright = ImageOps.exif_transpose(picture)
+            if "A" in upright.getbands() or "transparency" in upright.info:
+                layers = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
+            return np.asarray(upright.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise MediaError(f"{path}: cannot be read as a picture: {e}; give another file") from e
