@@ -60,7 +60,8 @@ class StreamInfo:
     codec: str  # libav decoder-independent name, an attachment's MIME type, "unknown" when there is none
     is_cover: bool = False  # a still picture attached to the file
     language: str | None = None
-    title: str | None = None
+    title: str | None = None  # an attachment's or cover's is its file name
+    flags: tuple[str, ...] = ()  # dispositions by libav's names: default, forced, hearing_impaired, ...
 
     @property
     def selector(self) -> str:
@@ -101,6 +102,7 @@ class MediaInfo:
     video: VideoInfo
     duration: Fraction | None  # seconds
     notes: tuple[str, ...] = ()  # what will not be carried, found while probing
+    chapters: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

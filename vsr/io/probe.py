@@ -115,6 +115,7 @@ def probe(path: Path) -> MediaInfo:
             video=video,
             duration=_duration(container, stream),
             notes=tuple(_notes(video, side_data)),
+            chapters=len(container.chapters()),
         )
 
 
@@ -134,7 +135,8 @@ def describe_streams(container: InputContainer) -> tuple[StreamInfo, ...]:
                 codec=codec_name(stream),
                 is_cover=is_picture(stream),
                 language=_tag(stream, "language", but="und"),
-                title=_tag(stream, "title"),
+                title=_tag(stream, "title") or _tag(stream, "filename"),
+                flags=flags_of(stream),
             )
         )
         counts[kind] = counts.get(kind, 0) + 1
@@ -150,6 +152,11 @@ def choose_video(path: Path, container: InputContainer) -> VideoStream:
         raise MediaError(f"{path}: holds no video; give a file with moving pictures")
     flagged = [s for s in moving if s.disposition & Disposition.default]
     return (flagged or moving)[0]
+
+
+def flags_of(stream: Stream) -> tuple[str, ...]:
+    """A stream's dispositions by name; that it is a picture is told by `is_picture`."""
+    return tuple(flag.name or "" for flag in Disposition if stream.disposition & flag & ~Disposition.attached_pic)
 
 
 def is_picture(stream: Stream) -> bool:
