@@ -1,7 +1,7 @@
 """What an upscaling run may be told: one frozen value that presets, the CLI and Python all make."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -9,6 +9,15 @@ from vsr.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderTuning:
+    """How a preset wants one encoder driven, in that encoder's own units; what the user orders goes before it."""
+
+    crf: int | None = None
+    preset: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +40,7 @@ class UpscaleSettings:
     encoder_preset: str | None = None
     pix_fmt: str | None = None
     encoder_options: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, EncoderTuning] = field(default_factory=dict)  # libav encoder name -> see `for_encoder`
     segment: Fraction = Fraction(10)  # seconds
     start: Fraction = Fraction(0)  # seconds after the first frame
     end: Fraction | None = None  # seconds after the first frame, itself left out
@@ -39,6 +49,8 @@ class UpscaleSettings:
     allow_damaged: bool = False
 
     def __post_init__(self) -> None:
+        if not self.models or min(self.models) < 1:
+            raise ConfigError("models: needs at least one row, and scales of 1 or more; give scale = name")
         if self.scale is not None and not 1 <= self.scale <= 16:
             raise ConfigError(f"scale = {float(self.scale):g}: outside 1 to 16; give a number between them")
         if self.scale is not None and self.size is not None:
@@ -57,3 +69,24 @@ class UpscaleSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} = {value}: must be at least 1; leave it out to have it chosen")
+        if self.overlap is not None and self.overlap < 0:
+            raise ConfigError(f"overlap = {self.overlap}: must not be negative; leave it out to have it chosen")
+
+    def for_encoder(self, encoder: str) -> "UpscaleSettings":
+        """These settings once `encoder` is chosen: what they leave open is filled from its row in `encoders`.
+
+        Quality numbers and tunes mean something to one encoder only, so a preset states them per encoder.
+        """
+        tuning = self.encoders.get(encoder, EncoderTuning())
+        return replace(
+            self,
+            crf=tuning.crf if self.crf is None else self.crf,
+            encoder_preset=self.encoder_preset or tuning.preset,
+            encoder_options={**tuning.options, **self.encoder_options},
+        )
+
+
+def choose_model(models: Mapping[int, str], scale: Fraction, *, passes: int = 1) -> str:
+    """The model with the smallest scale that reaches `scale` in `passes` runs, else the one with the largest."""
+    reaching = [own for own in models if own**passes >= scale]
+    return models[min(reaching) if reaching else max(models)]
