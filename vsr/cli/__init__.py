@@ -1,0 +1,53 @@
+"""The command line: parse, call, show. The only place that prints, sets up logging and knows exit statuses."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from vsr import __version__
+from vsr.cli.presets import presets
+from vsr.cli.signals import Interrupted
+from vsr.cli.upscale import upscale as upscale_command
+from vsr.errors import VsrError
+
+_EPILOG = """\b
+Examples:
+  vsr upscale clip.mp4
+  vsr upscale clip.mp4 --size 1920x1080 --preset anime
+  vsr presets list
+
+`vsr COMMAND --help` tells more. Status: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EPILOG)
+@click.version_option(__version__, "-V", "--version", prog_name="vsr", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Upscale video with the Real-ESRGAN family of networks, and keep everything else as it was."""
+
+
+commands.add_command(upscale_command)
+commands.add_command(presets)
+
+
+def main() -> None:
+    """The `vsr` command."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (None is the process's own) and return its exit status.
+
+    An error that the user can mend becomes one line on stderr; every other one is a bug and keeps its traceback.
+    """
+    try:
+        return commands.main(arguments, prog_name="vsr", standalone_mode=False) or 0
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except click.Abort:  # an interrupt before a command has taken over the signals
+        return 130
+    except VsrError as e:
+        click.echo(f"vsr: {e}", err=True)
+        return e.status if isinstance(e, Interrupted) else 1

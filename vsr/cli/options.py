@@ -1,0 +1,130 @@
+"""What can be typed after `vsr upscale`: one click type for each kind of value, one option for each setting."""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any, get_args
+
+import click
+
+from vsr.settings import CODECS, Precision, UpscaleSettings
+
+_DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
+
+
+class _Parsed(click.ParamType):
+    """A click type that is a pattern, a sentence on what it takes, and what to make of a match."""
+
+    def __init__(self, name: str, pattern: str, takes: str, make: Callable[[re.Match[str]], Any]) -> None:
+        self.name = name
+        self._pattern = re.compile(pattern, re.ASCII)
+        self._takes = takes
+        self._make = make
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value  # click converts defaults, too
+        match = self._pattern.fullmatch(value)
+        made = None if match is None else self._make(match)
+        if made is None:
+            self.fail(f"'{value}' is not {self._takes}.", param, ctx)
+        return made
+
+
+def _scale(match: re.Match[str]) -> Fraction | None:
+    scale = Fraction(match[0])
+    return scale if 1 <= scale <= 16 else None
+
+
+def _size(match: re.Match[str]) -> tuple[int | None, int | None] | None:
+    """(height, width); a side of 0 is none."""
+    width, height = (int(side) if side else None for side in match.groups())
+    return None if 0 in (width, height) or width is height is None else (height, width)
+
+
+def _seconds(match: re.Match[str]) -> Fraction | None:
+    hours, minutes, seconds = match.groups(default="0")
+    if (match["minutes"] and Fraction(seconds) >= 60) or (match["hours"] and int(minutes) >= 60):
+        return None
+    return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+
+
+def _length(match: re.Match[str]) -> Fraction | None:
+    return _seconds(match) or None
+
+
+_TIME = rf"(?:(?:(?P<hours>\d{{1,4}}):)?(?P<minutes>\d{{1,4}}):)?(?P<seconds>{_DECIMAL})"
+SCALE = _Parsed("number", _DECIMAL, "a number from 1 to 16, such as 2 or 2.5", _scale)
+SIZE = _Parsed("WxH", r"(\d{0,6})x(\d{0,6})", "a size in pixels, such as 1920x1080, 1920x or x1080", _size)
+TIME = _Parsed("time", _TIME, "a time, such as 90, 1:30 or 0:01:30.5", _seconds)
+LENGTH = _Parsed("seconds", _TIME, "a length of time above 0, such as 10 or 0:30", _length)
+DEVICE = _Parsed(
+    "device", r"auto|cpu|mps|cuda(:\d{1,3})?", "a device: auto, cpu, cuda, cuda:N or mps", lambda match: match[0]
+)
+SELECTORS = _Parsed(
+    "streams",
+    r"(?:[asdt](?::\d{1,4})?|v:\d{1,4})(?:,(?:[asdt](?::\d{1,4})?|v:\d{1,4}))*",
+    "a list of streams, such as s or a:1,s:0",
+    lambda match: tuple(match[0].split(",")),
+)
+PAIR = _Parsed(
+    "key=value", r"([^=\s]+)=(.*)", "a setting of the encoder, such as tune=film", lambda match: match.groups()
+)
+
+
+_SETTINGS = [  # every option here is named like the field of UpscaleSettings that it sets
+    click.option("--scale", type=SCALE, metavar="S", help="Enlarge S times, 1 to 16.  [default: 4]"),
+    click.option("--size", type=SIZE, metavar="WxH", help="Fit inside WxH instead; Wx or xH leaves a side open."),
+    click.option(
+        "--passes", type=click.IntRange(1, 2), metavar="N", help="Run the network once or twice.  [default: 1]"
+    ),
+    click.option("--model", metavar="NAME|FILE", help="Network: a name or a weights file."),
+    click.option("--device", type=DEVICE, metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
+    click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type of the network."),
+    click.option("--tile", type=click.IntRange(1), metavar="PX", help="Side of a tile, in source pixels."),
+    click.option("--overlap", type=click.IntRange(0), metavar="PX", help="Pixels read around each tile."),
+    click.option("--batch", type=click.IntRange(1), metavar="N", help="Frames computed at once."),
+    click.option("--codec", type=click.Choice(CODECS), help="Format of the video written."),
+    click.option("--crf", type=click.IntRange(0), metavar="N", help="Quality in the encoder's units; less is better."),
+    click.option("--encoder", metavar="NAME", help="Encoder, such as hevc_nvenc; ffmpeg:NAME is the system's."),
+    click.option("--encoder-preset", metavar="NAME", help="Speed of the encoder, such as slow."),
+    click.option("--pix-fmt", metavar="NAME", help="Pixel format written, such as yuv420p10le."),
+    click.option(
+        "--encoder-option",
+        "encoder_options",
+        type=PAIR,
+        multiple=True,
+        metavar="K=V",
+        help="A setting of the encoder itself; may be repeated.",
+    ),
+    click.option("--segment", type=LENGTH, metavar="TIME", help="Length of a segment.  [default: 10]"),
+    click.option("--start", type=TIME, metavar="TIME", help="Begin here: seconds or H:MM:SS.s."),
+    click.option("--end", type=TIME, metavar="TIME", help="Stop before this time."),
+    click.option(
+        "--drop", type=SELECTORS, multiple=True, metavar="STREAMS", help="Leave these out: s, a:1 or s:0,t; may repeat."
+    ),
+    click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
+    click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source breaks off."),
+]
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--preset` and an option for each setting; the command gets `preset` and `given`.
+
+    `given` maps names of UpscaleSettings fields to values, and holds only what was typed.
+    """
+
+    @functools.wraps(command)
+    def gathered(**typed: Any) -> None:
+        given = {field.name: typed.pop(field.name) for field in fields(UpscaleSettings) if field.name in typed}
+        if given["scale"] is not None and given["size"] is not None:
+            raise click.UsageError("--scale and --size: give one of them.")
+        given["encoder_options"] = dict(given["encoder_options"])
+        given["drop"] = tuple(selector for selectors in given["drop"] for selector in selectors)
+        command(given={name: value for name, value in given.items() if value not in (None, {}, ())}, **typed)
+
+    for option in reversed(_SETTINGS):
+        gathered = option(gathered)
+    return click.option("--preset", default="video", metavar="NAME|FILE", help="Preset.  [default: video]")(gathered)

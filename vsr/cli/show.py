@@ -1,0 +1,195 @@
+"""How a run is shown: as text on stderr with a progress bar, as JSON on stdout, or not at all."""
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from tqdm import tqdm
+
+from vsr.errors import VsrError
+from vsr.events import DoneEvent, Event, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+
+NAMES = {
+    PlanEvent: "plan",
+    NoteEvent: "note",
+    ProgressEvent: "progress",
+    SegmentEvent: "segment",
+    DoneEvent: "done",
+}
+_JSON_INTERVAL = 0.25  # seconds between two progress lines
+_TEXT_INTERVAL = 30.0  # the same where no bar can move
+_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left{postfix}"
+_BAR_WITHOUT_TOTAL = "{n_fmt} frames, {rate_noinv_fmt}, {elapsed} gone{postfix}"
+
+
+@contextmanager
+def display(*, quiet: bool, as_json: bool) -> Iterator[Callable[[Event], None]]:
+    """What to call with each event, from any thread."""
+    shown = _Json() if as_json else _Nothing() if quiet else _Text()
+    lock = threading.Lock()
+
+    def show(event: Event) -> None:
+        with lock:
+            shown.show(event)
+
+    try:
+        yield show
+    except VsrError as e:
+        shown.fail(str(e))
+        raise
+    finally:
+        shown.close()
+
+
+def show_logs(*, quiet: bool, verbose: bool) -> None:
+    """Send the log of vsr and of libav to stderr: warnings and errors; all of vsr's if `verbose`, errors if `quiet`."""
+    handler = _LogHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    for name, least in (("vsr", level), ("libav", max(level, logging.WARNING) if verbose else logging.CRITICAL)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(least)
+        logger.propagate = False
+
+
+class _LogHandler(logging.Handler):
+    """Writes above the progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _line(self.format(record))
+
+
+def _line(text: str) -> None:
+    """A line on stderr, above the bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def _print_object(fields: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+class _Nothing:
+    """Errors are told by `vsr.cli.run`, which is enough."""
+
+    def show(self, event: Event) -> None:
+        pass
+
+    def fail(self, message: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Json:
+    """Every event as one object a line; progress at most four times a second, and always the last one."""
+
+    def __init__(self) -> None:
+        self._held: ProgressEvent | None = None
+        self._next = 0.0
+
+    def show(self, event: Event) -> None:
+        if not isinstance(event, ProgressEvent):
+            self.close()
+            _print_object({"event": NAMES[type(event)], **asdict(event)})
+            return
+        self._held = event
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _JSON_INTERVAL
+            self.close()
+
+    def fail(self, message: str) -> None:
+        self.close()
+        _print_object({"event": "error", "message": message})
+
+    def close(self) -> None:
+        """Print the progress that was held back, if any."""
+        held, self._held = self._held, None
+        if held is not None:
+            _print_object({"event": "progress", **asdict(held)})
+
+
+class _Text:
+    """The plan as a block, notes as lines, progress as a bar (as a line now and then where stderr is no terminal)."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._next = time.monotonic() + _TEXT_INTERVAL
+
+    def show(self, event: Event) -> None:
+        match event:
+            case PlanEvent():
+                _line(plan_text(event))
+            case NoteEvent():
+                _line(f"note: {event.message}")
+            case ProgressEvent():
+                self._progress(event)
+            case SegmentEvent():
+                pass
+            case DoneEvent():
+                self.close()
+                _line(done_text(event))
+
+    def fail(self, message: str) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _progress(self, event: ProgressEvent) -> None:
+        if sys.stderr.isatty():
+            self._move_bar(event)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _TEXT_INTERVAL
+            total = "" if event.total is None else f"/{event.total}"
+            _line(f"{event.frames}{total} frames, waits for {event.waits_for}")
+
+    def _move_bar(self, event: ProgressEvent) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=event.total,
+                unit=" frames",
+                bar_format=_BAR_WITHOUT_TOTAL if event.total is None else _BAR,
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
+        self._bar.set_postfix_str(f"waits for {event.waits_for}", refresh=False)
+        self._bar.update(event.frames - self._bar.n)
+
+
+def plan_text(plan: PlanEvent) -> str:
+    """The plan as a block of aligned lines, without a line end."""
+    (source_height, source_width), (height, width) = plan.source_size, plan.output_size
+    frames = "" if plan.frames is None else f", about {plan.frames} frames"
+    rows = [
+        ("from", f"{plan.source}  {source_width}x{source_height}{frames}"),
+        ("to", f"{plan.output}  {width}x{height}, {plan.container}"),
+        ("model", f"{plan.model} (x{plan.network_scale}), {plan.precision}, tile {plan.tile}"),
+        ("device", f"{plan.device}: {plan.why_device}" if plan.why_device else plan.device),
+        ("encoder", f"{plan.encoder}, {plan.pix_fmt}"),
+        ("colour", plan.color),
+    ]
+    widths = [max((len(stream[column]) for stream in plan.streams), default=0) for column in range(3)]
+    for selector, codec, action, why in plan.streams:
+        cells = f"{selector:{widths[0]}}  {codec:{widths[1]}}  {action:{widths[2]}}  {why}"
+        rows.append(("stream", cells.rstrip()))
+    return "\n".join(f"{name:<8} {value}" for name, value in rows)
+
+
+def done_text(done: DoneEvent) -> str:
+    """What came of the run, in one line."""
+    if done.already_done:
+        return f"{done.output}: already done"
+    rate = f", {done.frames / done.seconds:.2f} frames/s" if done.seconds > 0 else ""
+    lost = f", {done.lost_frames} lost" if done.lost_frames else ""
+    retries = f", {done.retries} computed again" if done.retries else ""
+    return f"{done.output}: {done.frames} frames in {done.seconds:.1f} s{rate}{lost}{retries}"

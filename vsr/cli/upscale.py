@@ -1,0 +1,60 @@
+"""`vsr upscale`: one clip in, the same clip larger out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vsr.cli.options import settings_options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  vsr upscale clip.mp4                                     writes clip_x4.mp4
+  vsr upscale clip.mp4 --size 1920x1080 --preset anime     writes clip_1920x1080.mp4
+  vsr upscale tape.mkv --start 1:30 --end 1:40 -o try.mp4  ten seconds, to try
+  vsr upscale film.mkv --codec hevc --crf 17 --preset film
+  vsr upscale clip.mov --drop s,a:1 --encoder-option tune=grain
+
+An existing output is refused without --overwrite. Ctrl-C stops after the current tile, a second one at once.
+"""
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE|FOLDER", help="Where to write.")
+@settings_options
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what is done inside, too.")
+@click.option("--json", "as_json", is_flag=True, help="Tell all as JSON on stdout, one object a line.")
+def upscale(
+    *,
+    source: Path,
+    output: Path | None,
+    preset: str,
+    given: Mapping[str, Any],
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Upscale the video in SOURCE. Sound, subtitles, chapters, colour and the time of every frame stay as they are."""
+    if quiet and verbose:
+        raise click.UsageError("-q and -v: give one of them.")
+    from vsr.cli.show import display, show_logs
+    from vsr.cli.signals import stop_on_signals
+    from vsr.errors import MediaError
+    from vsr.preset import load_preset, override
+    from vsr.stage import Cancel
+
+    cancel = Cancel()
+    with display(quiet=quiet, as_json=as_json) as on_event, stop_on_signals(cancel, on_event):
+        show_logs(quiet=quiet, verbose=verbose)
+        settings = override(load_preset(preset).upscale, given)
+        from vsr.video import upscale_video  # only now, for it takes torch seconds to import
+
+        done = upscale_video(source, output, settings=settings, on_event=on_event, cancel=cancel)
+        if done.lost_frames and not settings.allow_damaged:
+            raise MediaError(
+                f"{source}: damaged, {done.lost_frames} frames are missing in {done.output}; "
+                "look at it, or give --allow-damaged to have status 0"
+            )
