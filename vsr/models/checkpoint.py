@@ -64,7 +64,7 @@ def save_model(net: Network, spec: ModelSpec, path: Path, *, dtype: torch.dtype 
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-        save_file(state, temporary, metadata={HEADER_KEY: spec.to_json(), "format": "pt"})
+        save_file(state, temporary, metadata={HEADER_KEY: spec.to_json()})  # a second key would lie in random order
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # a temporary file is private; weights are not
