@@ -1,0 +1,142 @@
+"""The first training loop and the damage it learns to mend."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from vsr.errors import ConfigError, MediaError
+from vsr.io.degrade_codec import DECODERS, Encoding, through_jpeg, through_video
+from vsr.models.checkpoint import load_model
+from vsr.train import data
+from vsr.train.data import FRAMES, KEPT, LOW_PX, SCALE, Bank, draw_pairs, read_pictures
+from vsr.train.fast import FastSettings, main, train
+
+TINY = FastSettings(num_feat=4, num_conv=1, steps=2, batch=2, low_px=16, bank_draws=2, refresh_steps=1)
+
+
+def waves(height: int, width: int, *, phase: float = 0) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    channels = [127 + 120 * np.sin(x / period + y / 9 + phase) for period in (3, 5, 7)]
+    return np.stack(channels, 2).astype(np.uint8)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    side = SCALE * LOW_PX
+    for index, size in enumerate([(side, side), (side + 50, side + 30)]):
+        Image.fromarray(waves(*size, phase=index)).save(folder / f"{index}.png")
+    Image.fromarray(waves(20, 20)).save(folder / "small.png")
+    return folder
+
+
+def test_two_steps_write_a_network_that_loads(pictures: Path, tmp_path: Path):
+    out = tmp_path / "net.safetensors"
+    choices = ["--steps", "2", "--num-conv", "1", "--bank-draws", "2", "--licence", "MIT", "--trained-on", "waves"]
+    result = CliRunner().invoke(main, ["--data", str(pictures), "--out", str(out), *choices])
+    assert result.exit_code == 0, result.output
+    net, spec = load_model(out)
+    assert (spec.name, spec.depth, spec.licence, spec.trained_on) == ("vsr-fast-x4", 1, "MIT", "waves")
+    assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
+
+
+def test_the_seed_decides_the_weights(pictures: Path, tmp_path: Path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(pictures, tmp_path / name, replace(TINY, seed=seed))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path):
+    result = CliRunner().invoke(main, ["--data", str(tmp_path), "--out", str(tmp_path / "net")])
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path}: no picture" in result.output
+
+
+def test_an_unreadable_picture_stops_training(pictures: Path):
+    (pictures / "3.png").write_bytes(b"not a picture")
+    with pytest.raises(MediaError, match=r"3\.png: cannot be read"):
+        read_pictures(pictures)
+
+
+def test_small_pictures_are_left_out(pictures: Path):
+    assert len(read_pictures(pictures)) == 2
+    for path in pictures.glob("?.png"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="no picture of at least 384"):
+        read_pictures(pictures)
+
+
+@pytest.mark.parametrize("kind", ["clean", "still", "video"])
+def test_pairs_show_the_same_place(monkeypatch: pytest.MonkeyPatch, kind: str):
+    monkeypatch.setattr(data, "SHARES", {kind: 1.0})
+    side = SCALE * LOW_PX
+    ramp = np.tile(np.linspace(0, 255, side + 40).astype(np.uint8)[:, None, None], (1, side + 40, 3))
+    low, high = draw_pairs(ramp, torch.Generator().manual_seed(3))
+    assert low.shape == (KEPT, 3, LOW_PX, LOW_PX)
+    assert high.shape == (KEPT, 3, side, side)
+    means = torch.nn.functional.avg_pool2d(high.float(), SCALE)
+    assert (low - means).abs().mean() < 6  # codes; a window ten rows off differs by more
+
+
+def test_a_bank_is_refreshed_oldest_first(pictures: Path):
+    bank = Bank(read_pictures(pictures), draws=2, seed=0)
+    before = bank._low.clone()
+    bank.refresh(1)
+    assert not torch.equal(before[:KEPT], bank._low[:KEPT])
+    assert torch.equal(before[KEPT:], bank._low[KEPT:])
+
+
+def test_batches_are_cut_and_turned_alike(pictures: Path):
+    bank = Bank(read_pictures(pictures), draws=1, seed=0)
+    bank._low = torch.nn.functional.avg_pool2d(bank._high.float(), SCALE)
+    low, high = bank.batch(16, 32, torch.Generator().manual_seed(0))
+    assert low.shape == (16, 3, 32, 32)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(high, SCALE), low, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", DECODERS)
+@pytest.mark.parametrize("count", [1, FRAMES])
+def test_an_encoder_gives_every_frame_back_damaged_and_the_same_each_time(encoder: str, count: int):
+    clip = np.stack([waves(64, 72, phase=index / 2) for index in range(count)])
+    encoding = Encoding(encoder=encoder, quality=25)
+    once, again = through_video(clip, encoding), through_video(clip, encoding)
+    assert once.shape == clip.shape
+    assert once.dtype == np.uint8
+    assert np.array_equal(once, again)
+    assert not np.array_equal(once, clip)
+    nearest = [int(np.argmin([np.abs(frame - other.astype(int)).mean() for other in clip])) for frame in once]
+    assert nearest == list(range(count))
+
+
+@pytest.mark.parametrize("encoder", DECODERS)
+def test_a_worse_quality_is_further_from_the_source(encoder: str):
+    clip = np.stack([waves(64, 64, phase=index / 2) for index in range(3)])
+    errors = [
+        np.abs(through_video(clip, Encoding(encoder=encoder, quality=quality)) - clip.astype(int)).mean()
+        for quality in (5, 30)
+    ]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("libx264", (63, 64)), ("mpeg4", (14, 64)), ("libx265", (64, 62))])
+def test_frames_that_encoders_refuse_or_break_on_are_refused_first(encoder: str, size: tuple[int, int]):
+    with pytest.raises(ValueError, match="must be even and at least"):
+        through_video(np.zeros((1, *size, 3), np.uint8), Encoding(encoder=encoder, quality=25))
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(ValueError, match="not one of libx264"):
+        Encoding(encoder="libxvid", quality=25)
+
+
+def test_jpeg_damages_more_at_lower_quality():
+    picture = waves(32, 32)
+    errors = [np.abs(through_jpeg(picture, quality) - picture.astype(int)).mean() for quality in (95, 30)]
+    assert 0 < errors[0] < errors[1]
