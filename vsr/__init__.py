@@ -1,3 +1,35 @@
-"""Upscale video and bulk photos with the Real-ESRGAN family of networks, and train them."""
+"""Upscale video and bulk photos with the Real-ESRGAN family of networks, and train them.
+
+    import vsr
+    vsr.upscale_video("clip.mp4", "clip_x4.mp4", preset="anime")
+    upscaler = vsr.load("vsr-fast-x4")
+    large = upscaler(small)  # (h, w, 3) array or (n, 3, h, w) tensor
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vsr.engine.upscaler import Upscaler
+    from vsr.errors import VsrError
+    from vsr.loading import load
+    from vsr.settings import UpscaleSettings
+    from vsr.video import upscale_video
 
 __version__ = "0.1.0.dev0"
+__all__ = ["UpscaleSettings", "Upscaler", "VsrError", "load", "upscale_video"]
+
+_HOME = {
+    "UpscaleSettings": "vsr.settings",
+    "Upscaler": "vsr.engine.upscaler",
+    "VsrError": "vsr.errors",
+    "load": "vsr.loading",
+    "upscale_video": "vsr.video",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the public names when they are first used: `vsr --help` needs neither torch nor av."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vsr' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -127,9 +127,23 @@ def _tell_findings(job: Job, findings: Findings, tell: Tell) -> None:
 
 def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> None:
     """Write the output under a temporary name, hold it against the source, and only then give it its name."""
+    settings, video = job.settings, job.info.video
+    segments = journal.segments()
     part = journal.folder / f"joined.{job.container}.part"
-    expected = join(job, journal.segments(), part, cancel)
-    findings = check_output(part, expected)
+    joined = join(
+        job.info,
+        job.streams,
+        segments,
+        part,
+        container=job.container,
+        picture=job.encoder,
+        cancel=cancel,
+        first_pts=segments[0].pts[0] if settings.start else None,
+        end_time=None if settings.end is None else video.first_pts * video.time_base + settings.end,
+    )
+    for note in joined.notes:
+        tell(NoteEvent(message=note))
+    findings = check_output(part, joined)
     if findings:
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
     os.replace(part, job.output)

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from types import MappingProxyType
 
 import av
 from av.codec import Codec
@@ -30,7 +29,7 @@ class _Row:
     crf: int | None = None
     effort: str | None = None
     preset: str | None = None
-    options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 _ROWS = {

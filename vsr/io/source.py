@@ -79,6 +79,9 @@ class VideoSource:
             pending.append(timed)
         if pending:
             yield self._to_batch(pending, segment)
+        if self._reader.foreign:
+            size = f"{video.width}x{video.height}"
+            self.findings.notes.append(f"{self._reader.foreign} frames have another size: resized to {size} like the first")
 
     def _to_batch(self, timed: list[_Timed], segment: int) -> FrameBatch:
         video = self._info.video

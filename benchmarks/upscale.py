@@ -1,0 +1,341 @@
+"""How fast `vsr upscale` is, as ratios within one run: against the plain way, its own stages, and the machine's limit.
+
+    python benchmarks/upscale.py --model FILE [--model FILE] [--device cuda] [--frames 48]
+
+Writes benchmarks/results/upscale-DEVICE.json and the tables of docs/performance.md.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import click
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.report import ROOT, machine, save, table, write_table
+from vsr.engine.color import from_rgb, to_rgb
+from vsr.engine.tune import fast_types
+from vsr.frames import FrameBatch, RenderedBatch
+from vsr.io.sink import VideoSink
+from vsr.io.source import VideoSource
+from vsr.journal import Journal
+from vsr.models.catalog import find
+from vsr.models.checkpoint import load_model, save_model
+from vsr.models.checkpoint import describe
+from vsr.models.compact import SRVGGNetCompact
+from vsr.plan import Job, plan_clip
+from vsr.settings import UpscaleSettings
+from vsr.stage import Cancel
+from vsr.video import produce, upscale_video
+
+RATE = 24
+
+
+def draw_clip(path: Path, *, height: int, width: int, frames: int) -> None:
+    """A moving textured picture, no two frames alike: x264 at CRF 18."""
+    generator = np.random.default_rng(0)
+    texture = generator.normal(0, 1, (height + 64, width + 64))
+    for axis in (0, 1):
+        for _ in range(2):
+            texture = (texture + np.roll(texture, 1, axis)) / 2
+    y, x = np.mgrid[0:height, 0:width]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for k in range(frames):
+            shift = k % 64
+            luma = 128 + 60 * np.sin((x + 2 * k) / 23) * np.cos((y - k) / 31)
+            luma += 90 * texture[shift : shift + height, shift : shift + width]
+            luma[(x + y + 3 * k) % 97 < 3] = 235
+            frame = av.VideoFrame(width, height, "yuv420p")
+            planes = [luma, 128 + 40 * np.sin((x[::2, ::2] + k) / 40), 128 + 40 * np.cos((y[::2, ::2] - k) / 40)]
+            for plane, values in zip(frame.planes, planes, strict=True):
+                rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+                rows[:, : plane.width] = values.clip(16, 235).astype(np.uint8)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def matmul_rate(device: str, dtype: torch.dtype) -> float:
+    """GFLOP/s of the largest of five square matrix products, on all cores or the whole card."""
+    side = 8192 if device != "cpu" else 2048
+    a = torch.randn(side, side, device=device).to(dtype)
+    best = 0.0
+    for _ in range(8):
+        seconds = _timed(lambda: a @ a, device)
+        best = max(best, 2 * side**3 / seconds / 1e9)
+    return best
+
+
+def _timed(work: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def flop_per_pixel(net: nn.Module) -> float:
+    """Floating-point operations a source pixel costs, counted over the convolutions of one pass."""
+    total = 0.0
+    side = 32
+
+    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += 2 * module.weight.numel() * output.shape[-1] * output.shape[-2]
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d)]
+    with torch.enable_grad():  # the way without strips, through the modules
+        net(torch.rand(1, 3, side, side))
+    for hook in hooks:
+        hook.remove()
+    return total / side**2
+
+
+def core_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of `work`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def stages_alone(job: Job, folder: Path) -> dict[str, float]:
+    """Core-seconds a frame of each stage with nothing else running, one thread each for the tensors."""
+    frames = list(VideoSource(job.info, batch=1, segment=job.settings.segment, threads=job.cores.decoder))
+    count = sum(map(len, frames))
+    _, decode = core_seconds(
+        lambda: list(VideoSource(job.info, batch=1, segment=job.settings.segment, threads=job.cores.decoder))
+    )
+    renderer, some = job.renderer, frames[: min(8, len(frames))]
+    torch.set_num_threads(1)
+    planes = [tuple(torch.from_numpy(p) for p in batch.planes) for batch in some]
+    renderer(planes[0])
+    _, color_in = core_seconds(lambda: [to_rgb(p, renderer.source, renderer.source_color) for p in planes])
+    rgb = [to_rgb(p, renderer.source, renderer.source_color) for p in planes]
+    _, network = core_seconds(lambda: [renderer.upscaler.run(p) for p in rgb])
+    high = [renderer.upscaler.run(p)[0] for p in rgb]
+    _, color_out = core_seconds(lambda: [from_rgb(p, renderer.target, renderer.target_color) for p in high])
+    done = [tuple(p.numpy() for p in from_rgb(one, renderer.target, renderer.target_color)) for one in high]
+
+    def encode() -> None:
+        sink = VideoSink(
+            job.encoder, path_of=lambda k: folder / f"alone{k}.mkv", on_finished=lambda _: None, cancel=Cancel()
+        )
+        for _ in sink.write(_repeat(frames, done)):
+            pass
+
+    _, encoded = core_seconds(encode)
+    n = len(some)
+    return {
+        "decode": decode / count,
+        "colour in": color_in / n,
+        "network": network / n,
+        "colour out": color_out / n,
+        "encode": encoded / count,
+    }
+
+
+def _repeat(frames: list[FrameBatch], done: list[tuple[np.ndarray, ...]]) -> list[RenderedBatch]:
+    """The rendered frames forwards and backwards, so that neighbours stay neighbours for the encoder."""
+    there_and_back = done + done[-2:0:-1]
+    return [
+        RenderedBatch(batch=batch, planes=there_and_back[k % len(there_and_back)]) for k, batch in enumerate(frames)
+    ]
+
+
+def pipeline(job: Job) -> float:
+    """Wall seconds a frame of the whole flow, join and check left out."""
+    with Journal(job.output) as journal:
+        journal.begin(job.pinned)
+        began = time.perf_counter()
+        findings = produce(job, journal, lambda _: None, Cancel())
+        seconds = time.perf_counter() - began
+        journal.remove()
+    return seconds / findings.frames
+
+
+def plain_way(source: Path, model: Path, folder: Path, options: dict[str, str], most: int) -> float:
+    """Wall seconds a frame as the official script works: rgb24 through pipes, float32, contiguous, frame by frame."""
+    from vsr.io.ffmpeg import find_ffmpeg
+
+    net, spec = load_model(model)
+    net = net.float().eval()
+    torch.set_num_threads(torch.get_num_threads())
+    with av.open(str(source)) as container:
+        video = container.streams.video[0]
+        height, width = video.height, video.width
+    ffmpeg = [find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-y"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
+    reader = subprocess.Popen([*ffmpeg, "-i", source, *raw, "-"], stdout=subprocess.PIPE)
+    size = f"{width * spec.scale}x{height * spec.scale}"
+    encode = ["-c:v", "libx264", "-crf", options["crf"], "-preset", options["preset"], "-pix_fmt", "yuv420p"]
+    writer = subprocess.Popen(
+        [*ffmpeg, *raw, "-s", size, "-r", str(RATE), "-i", "-", *encode, folder / "plain.mp4"], stdin=subprocess.PIPE
+    )
+    assert reader.stdout is not None
+    assert writer.stdin is not None
+    count = 0
+    began = time.perf_counter()
+    with torch.no_grad():
+        while count < most and len(data := reader.stdout.read(height * width * 3)) == height * width * 3:
+            picture = np.frombuffer(data, np.uint8).reshape(height, width, 3).astype(np.float32) / 255
+            low = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+            high = nn.Module.__call__(net, low)[0].clamp(0, 1).numpy().transpose(1, 2, 0)
+            writer.stdin.write((high * 255.0).round().astype(np.uint8).tobytes())
+            count += 1
+    writer.stdin.close()
+    writer.wait()
+    seconds = time.perf_counter() - began
+    reader.kill()
+    reader.wait()
+    return seconds / count
+
+
+def first_frame(source: Path, folder: Path) -> float:
+    """Seconds from the start of the process to its first frame."""
+    command = [sys.executable, "-m", "vsr", "upscale", str(source), "-o", str(folder / "first.mp4"), "--json"]
+    began = time.perf_counter()
+    process = subprocess.Popen([*command, "--end", "0.5", "--overwrite"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "progress":
+            seconds = time.perf_counter() - began
+            process.communicate()
+            return seconds
+    raise RuntimeError("no frame came")
+
+
+def peak_memory(folder: Path, seconds: int) -> float:
+    """Largest resident memory in MB of a run over a clip of small frames, with a tiny network."""
+    clip = folder / f"{seconds}s.mp4"
+    draw_clip(clip, height=48, width=64, frames=seconds * RATE)
+    torch.manual_seed(0)
+    net = SRVGGNetCompact(num_feat=8, num_conv=1, scale=2)
+    save_model(net, describe(net, name="tiny"), folder / "tiny.safetensors")
+    program = (
+        "import resource, sys; from vsr.cli import main\n"
+        "try: main()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    arguments = ["upscale", str(clip), "--model", str(folder / "tiny.safetensors"), "--scale", "2", "-q", "--overwrite"]
+    result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    return int(result.stdout.split()[-1]) / 1024
+
+
+def measure(model: str, device: str, source: Path, folder: Path) -> dict[str, object]:
+    """All figures of one model on one clip."""
+    settings = UpscaleSettings(model=model, device=device, overwrite=True, codec="h264")
+    job = plan_clip(source, folder / "out.mp4", settings)
+    upscaler, video = job.renderer.upscaler, job.info.video
+    net, spec = load_model(find(model))
+    flop = flop_per_pixel(net) * video.height * video.width
+    alone = stages_alone(job, folder)
+    cores = job.cores.workers
+    fast, plain = pipeline(job), plain_way(source, find(model), folder, dict(job.encoder.options), most=12)
+    limit = sum(alone.values()) / cores
+    rate = matmul_rate(device, upscaler.dtype)
+    single = _single_thread_rate(upscaler.dtype)
+    began = time.perf_counter()
+    upscale_video(source, folder / "out.mp4", settings=settings)
+    whole = (time.perf_counter() - began) / (job.event.frames or 1)
+    return {
+        "model": spec.name,
+        "size": f"{video.width}x{video.height}",
+        "precision": job.event.precision.split()[0],
+        "flop_per_pixel": round(flop_per_pixel(net)),
+        "fps": 1 / fast,
+        "plain_fps": 1 / plain,
+        "against_plain": plain / fast,
+        "share_of_cores": limit / fast,
+        "network_share_of_matmul": flop / alone["network"] / 1e9 / single,
+        "matmul_gflops_all_cores": rate,
+        "with_join_and_check": whole / fast,
+        "core_ms": {name: 1000 * seconds for name, seconds in alone.items()},
+    }
+
+
+def _single_thread_rate(dtype: torch.dtype) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return matmul_rate("cpu", dtype)
+    finally:
+        torch.set_num_threads(before)
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, default=["vsr-fast-x4"], help="Name or file; may be repeated.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--frames", default=48, show_default=True)
+def main(models: tuple[str, ...], device: str, frames: int) -> None:
+    """Measure, print, save and write the tables."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = folder / "clip.mp4"
+        draw_clip(clip, height=480, width=640, frames=frames)
+        rows = [measure(model, device, clip, folder) for model in models]
+        memory = {f"{seconds} s": peak_memory(folder, seconds) for seconds in (10, 600)}
+        figures = {
+            "machine": machine(device),
+            "clips": rows,
+            "start_to_first_frame_s": first_frame(ROOT / "examples" / "sample.mp4", folder),
+            "peak_memory_mb": memory,
+        }
+    save("upscale-cpu", figures)
+    write_table(ROOT / "docs" / "performance.md", "upscale-cpu", report(figures))
+    print(report(figures))
+
+
+def report(figures: dict) -> str:
+    """The table of docs/performance.md."""
+    host = ", ".join(f"{key} {value}" if key != "cpu" else value for key, value in figures["machine"].items())
+    header = [
+        "model",
+        "clip",
+        "type",
+        "frames/s",
+        "against the plain way",
+        "share of what all cores allow",
+        "network's share of the matmul rate",
+    ]
+    rows = [
+        [
+            row["model"],
+            row["size"],
+            row["precision"],
+            f"{row['fps']:.2f}",
+            f"{row['against_plain']:.1f}x",
+            f"{row['share_of_cores']:.0%}",
+            f"{row['network_share_of_matmul']:.0%}",
+        ]
+        for row in figures["clips"]
+    ]
+    stages = list(figures["clips"][0]["core_ms"])
+    costs = [[row["model"], *(f"{row['core_ms'][name]:.1f}" for name in stages)] for row in figures["clips"]]
+    memory = figures["peak_memory_mb"]
+    return "\n\n".join(
+        [
+            f"Measured on: {host}.",
+            table(header, rows),
+            "Core-milliseconds a frame, each stage alone:",
+            table(["model", *stages], costs),
+            f"Start to first frame: {figures['start_to_first_frame_s']:.1f} s. Peak memory of a run over 10 s of small "
+            f"frames: {memory['10 s']:.0f} MB; over 10 min: {memory['600 s']:.0f} MB.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m vsr`."""
+
+from vsr.cli import main
+
+main()
