@@ -65,3 +65,10 @@ class DoneEvent:
 
 
 Event = PlanEvent | NoteEvent | ProgressEvent | SegmentEvent | DoneEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorEvent:
+    """The run failed or was stopped. Told by the CLI, last, and not by the run: that raises."""
+
+    message: str

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from vsr.errors import VsrError
-from vsr.events import DoneEvent, Event, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.events import DoneEvent, ErrorEvent, Event, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
 
 NAMES = {
     PlanEvent: "plan",
@@ -20,6 +20,7 @@ NAMES = {
     ProgressEvent: "progress",
     SegmentEvent: "segment",
     DoneEvent: "done",
+    ErrorEvent: "error",
 }
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
 _TEXT_INTERVAL = 30.0  # the same where no bar can move
@@ -40,7 +41,7 @@ def display(*, quiet: bool, as_json: bool) -> Iterator[Callable[[Event], None]]:
     try:
         yield show
     except VsrError as e:
-        shown.fail(str(e))
+        shown.show(ErrorEvent(message=str(e)))
         raise
     finally:
         shown.close()
@@ -76,12 +77,9 @@ def _print_object(fields: dict[str, object]) -> None:
 
 
 class _Nothing:
-    """Errors are told by `vsr.cli.run`, which is enough."""
+    """What -q shows; errors are told by `vsr.cli.run`."""
 
-    def show(self, event: Event) -> None:
-        pass
-
-    def fail(self, message: str) -> None:
+    def show(self, event: Event | ErrorEvent) -> None:
         pass
 
     def close(self) -> None:
@@ -95,7 +93,7 @@ class _Json:
         self._held: ProgressEvent | None = None
         self._next = 0.0
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event | ErrorEvent) -> None:
         if not isinstance(event, ProgressEvent):
             self.close()
             _print_object({"event": NAMES[type(event)], **asdict(event)})
@@ -104,10 +102,6 @@ class _Json:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _JSON_INTERVAL
             self.close()
-
-    def fail(self, message: str) -> None:
-        self.close()
-        _print_object({"event": "error", "message": message})
 
     def close(self) -> None:
         """Print the progress that was held back, if any."""
@@ -123,7 +117,7 @@ class _Text:
         self._bar: tqdm | None = None
         self._next = time.monotonic() + _TEXT_INTERVAL
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event | ErrorEvent) -> None:
         match event:
             case PlanEvent():
                 _line(plan_text(event))
@@ -131,14 +125,11 @@ class _Text:
                 _line(f"note: {event.message}")
             case ProgressEvent():
                 self._progress(event)
-            case SegmentEvent():
+            case SegmentEvent() | ErrorEvent():  # `vsr.cli.run` tells the error
                 pass
             case DoneEvent():
                 self.close()
                 _line(done_text(event))
-
-    def fail(self, message: str) -> None:
-        self.close()
 
     def close(self) -> None:
         if self._bar is not None:
@@ -173,16 +164,18 @@ def plan_text(plan: PlanEvent) -> str:
     rows = [
         ("from", f"{plan.source}  {source_width}x{source_height}{frames}"),
         ("to", f"{plan.output}  {width}x{height}, {plan.container}"),
-        ("model", f"{plan.model} (x{plan.network_scale}), {plan.precision}, tile {plan.tile}"),
+        ("model", f"{plan.model} (x{plan.network_scale})"),
         ("device", f"{plan.device}: {plan.why_device}" if plan.why_device else plan.device),
+        ("precision", plan.precision),
+        ("tiles", plan.tile),
         ("encoder", f"{plan.encoder}, {plan.pix_fmt}"),
         ("colour", plan.color),
     ]
     widths = [max((len(stream[column]) for stream in plan.streams), default=0) for column in range(3)]
-    for selector, codec, action, why in plan.streams:
+    for place, (selector, codec, action, why) in enumerate(plan.streams):
         cells = f"{selector:{widths[0]}}  {codec:{widths[1]}}  {action:{widths[2]}}  {why}"
-        rows.append(("stream", cells.rstrip()))
-    return "\n".join(f"{name:<8} {value}" for name, value in rows)
+        rows.append(("" if place else "streams", cells.rstrip()))
+    return "\n".join(f"{name:<9} {value}" for name, value in rows)
 
 
 def done_text(done: DoneEvent) -> str:
