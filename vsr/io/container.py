@@ -21,6 +21,7 @@ _MUXERS: dict[Container, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", 
 _KINDS = {"v": "video", "a": "audio", "s": "subtitle", "t": "attachment", "d": "data"}
 _COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "tiff": "image/tiff"}
 _MP4_COVERS = ("mjpeg", "png", "bmp")
+_READS_AS = {("mp4", "mp2"): "mp3"}  # one number in mp4 means all layers of MPEG audio
 _CAPTION_CODECS = ("eia_608", "dvb_teletext")
 
 # Flags that come back when the finished file is read; measured with PyAV 18.1.
@@ -136,7 +137,7 @@ def expected_streams(plan: Sequence[StreamPlan], container: Container, codec: st
             ExpectedStream(
                 source=stream,
                 kind=stream.kind,
-                codec=codec if entry.action == "upscale" else stream.codec,
+                codec=codec if entry.action == "upscale" else _READS_AS.get((container, stream.codec), stream.codec),
                 language=kept_language(stream.language, container),
                 flags=flags,
             )

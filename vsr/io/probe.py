@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import statistics
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +20,12 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, MediaInfo, PixelLayout, Siting, StreamInfo, VideoInfo
+from vsr.io.pixels import has_alpha, planar_layout
 
 MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an attack or a mistake
 _PACKETS_TO_FIRST_FRAME = 600  # a decoder that stays silent for longer has nothing to give
 _PACKETS_FOR_RATE = 40
+_FASTEST = Fraction(1000)  # frames a second; segments count frames in Matroska's milliseconds
 
 # Demuxers of moving pictures. Left out on purpose: playlists (concat, hls, dash, image2, sdp, lavfi), which name other
 # files and hosts, and those that turn any text into pictures (tty).
@@ -50,6 +53,7 @@ _WIDE_TRANSFERS = (14, 15, 16, 18)  # BT.2020 at 10 and 12 bits, PQ, HLG
 _SITING_CODES: dict[tuple[int, int], Siting] = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
 _CENTERED_CODECS = ("mpeg1video", "mjpeg", "mjpegb", "jpegls")  # chroma lies between the pixels by their standards
 
+_TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _MASTERING = struct.Struct("<22i")  # AVMasteringDisplayMetadata: ten rationals, two flags
 _LOST_SIDE_DATA = {
     "A53_CC": "closed captions inside the pictures are not carried",
@@ -57,21 +61,6 @@ _LOST_SIDE_DATA = {
     "DOVI_METADATA": "Dolby Vision metadata is not carried; the base layer's colours are",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata is not carried; HDR10 is",
 }
-
-
-def planar_layout(pix_fmt: str) -> PixelLayout:  # SHIM
-    form = av.VideoFormat(pix_fmt)
-    depth = form.components[0].bits
-    if form.is_rgb or pix_fmt == "pal8":
-        return PixelLayout(name="gbrp" if depth == 8 else f"gbrp{depth}le", kind="rgb", depth=depth)
-    if len(form.components) < 3:
-        return PixelLayout(name=pix_fmt, kind="gray", depth=depth)
-    chroma = ((1024 // form.chroma_height(1024)).bit_length() - 1, (1024 // form.chroma_width(1024)).bit_length() - 1)
-    return PixelLayout(name=pix_fmt, kind="yuv", depth=depth, log2_chroma=chroma)
-
-
-def has_alpha(pix_fmt: str) -> bool:  # SHIM
-    return len(av.VideoFormat(pix_fmt).components) in (2, 4) or pix_fmt == "pal8"
 
 
 def open_input(path: Path, *, threads: int | None = None) -> InputContainer:
@@ -113,7 +102,7 @@ def probe(path: Path) -> MediaInfo:
             container=container.format.name,
             streams=streams,
             video=video,
-            duration=_duration(container, stream),
+            duration=_duration(container, stream, first_pts),
             notes=tuple(_notes(video, side_data)),
             chapters=len(container.chapters()),
         )
@@ -347,7 +336,7 @@ def _video_info(
         display_matrix=struct.unpack("<9i", matrix) if matrix else None,
         has_alpha=has_alpha(frame.format.name),
         is_interlaced=bool(frame.interlaced_frame) or stream.codec_context.field_order in (2, 3, 4, 5),
-        frame_estimate=_frame_estimate(container, stream, rate),
+        frame_estimate=_frame_estimate(stream, rate, _duration(container, stream, first_pts)),
         mastering_display=_MASTERING.unpack(mastering) if mastering else None,
         content_light=struct.unpack("<2I", light[:8]) if light else None,
     )
@@ -407,9 +396,9 @@ def _rate(container: InputContainer, stream: VideoStream) -> Fraction:
     """A rate one can believe: libav's guess when the average bears it out, else measured on the first packets."""
     said = [r for r in (stream.guessed_rate, stream.average_rate) if r]
     if len(said) == 2 and abs(said[0] - said[1]) <= said[1] / 10:
-        return said[0]
+        return min(said[0], _FASTEST)
     measured = _measured_rate(container, stream)
-    return measured or min(said, default=Fraction(25))
+    return min(measured or min(said, default=Fraction(25)), _FASTEST)
 
 
 def _measured_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -430,8 +419,12 @@ def _measured_rate(container: InputContainer, stream: VideoStream) -> Fraction |
     return 1 / (Fraction(statistics.median(steps)) * stream.time_base)
 
 
-def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Seconds of video, from the stream where it tells, else of the whole file."""
+def _duration(container: InputContainer, stream: VideoStream, first_pts: int) -> Fraction | None:
+    """Seconds from the first frame to the end of the last, from the stream where it tells, else of the whole file."""
+    tag = _TAGGED_DURATION.fullmatch(_tag(stream, "duration") or "")
+    if tag and stream.time_base:  # Matroska's is the time of the end; its stream.duration may be the whole file's
+        hours, minutes, seconds = int(tag[1]), int(tag[2]), Fraction(tag[3])
+        return max(Fraction(0), hours * 3600 + minutes * 60 + seconds - first_pts * stream.time_base) or None
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
     if container.duration:
@@ -439,11 +432,10 @@ def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None
     return None
 
 
-def _frame_estimate(container: InputContainer, stream: VideoStream, rate: Fraction) -> int | None:
+def _frame_estimate(stream: VideoStream, rate: Fraction, duration: Fraction | None) -> int | None:
     counted = stream.frames or _tagged_count(stream.metadata.items())
     if counted:
         return counted
-    duration = _duration(container, stream)
     return None if duration is None else max(1, round(duration * rate))
 
 
