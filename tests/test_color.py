@@ -262,6 +262,9 @@ def test_strips_and_memory_order_change_nothing(monkeypatch, subsampling, siting
     for source in (rgb, rgb.to(memory_format=torch.channels_last), rgb.transpose(2, 3).contiguous().transpose(2, 3)):
         assert all(map(torch.equal, from_rgb(source, layout, tags), whole))
     assert torch.equal(rgb, kept)
+    in_strips = to_rgb(whole, layout, tags)
+    monkeypatch.undo()
+    assert torch.equal(to_rgb(whole, layout, tags), in_strips)
 
 
 @pytest.mark.cuda

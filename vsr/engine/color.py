@@ -27,7 +27,7 @@ _KR_KB = {  # matrix code point -> weights of R and B in luma
     9: (0.2627, 0.0593),  # BT.2020 non-constant luminance
 }
 _IDENTITY, _YCGCO = 0, 8
-# Rows are converted in strips of about this size. Smaller ones make threads wait for each other's interpreter lock,
+# Pixels converted at a time, in strips of rows. Smaller ones make threads wait for each other's interpreter lock,
 # larger ones leave the caches: two threads at 5 Mpx took 21 core-ms a megapixel at 2^15, 4.6 at 2^19, 11.6 at once.
 _STRIP_PX = 1 << 19
 
@@ -48,22 +48,20 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, color: ColorSpec) -> T
     to [0, 1]: codes blacker than black, whiter than white or out of gamut end at the border, as on every screen. Chroma
     is interpolated linearly from where `color.siting` puts it. Raises MediaError for a matrix that is not affine.
     """
-    coding = _coding(layout, color)
-    codes = [_to_float(plane) for plane in planes]
-    n, height, width = codes[0].shape
-    rgb = codes[0].new_empty((n, 3, height, width))
-    if layout.kind == "gray":
-        torch.mul(codes[0], 1 / coding.weights.sum(), out=rgb[:, 0])
-        rgb[:, 0].sub_(coding.offsets[0] / coding.weights.sum()).clamp_(0, 1)
-        rgb[:, 1:] = rgb[:, :1]
-        return rgb
+    weights, offsets = _decoding(_coding(layout, color))
     vertical, horizontal = _chroma_grid(layout, color)
-    for index in range(1, len(codes)):
-        codes[index] = _interpolate(_interpolate(codes[index], 2, width, horizontal), 1, height, vertical)
-    inverse = np.linalg.inv(coding.weights)
-    inverse[np.abs(inverse) < 1e-12] = 0  # of inverting; spares a pass
-    for channel, weights, offset in zip(rgb.unbind(1), inverse, -inverse @ coding.offsets, strict=True):
-        _mix(codes, weights, offset, out=channel).clamp_(0, 1)
+    n, height, width = planes[0].shape
+    rgb = torch.empty((n, 3, height, width), device=planes[0].device)
+    for top, bottom in _strips(rgb, vertical[0]):
+        codes = [_to_float(planes[0][:, top:bottom])]
+        start = max(0, top // vertical[0] - 1)  # one sample of chroma more on either side
+        stop = -(-bottom // vertical[0]) + 1
+        for plane in planes[1:]:
+            chroma = _interpolate(_to_float(plane[:, start:stop]), 2, width, horizontal)
+            whole = _interpolate(chroma, 1, chroma.shape[1] * vertical[0], vertical)
+            codes.append(whole[:, top - start * vertical[0] : bottom - start * vertical[0]])
+        for channel in range(3):
+            _mix(codes, weights[channel], offsets[channel], out=rgb[:, channel, top:bottom]).clamp_(0, 1)
     return rgb
 
 
@@ -125,6 +123,16 @@ def _coding(layout: PixelLayout, color: ColorSpec) -> _Coding:
     cb = (np.array([0, 0, 1]) - y) / (2 * (1 - kb))
     cr = (np.array([1, 0, 0]) - y) / (2 * (1 - kr))
     return _Coding(np.array([luma[0] * y, difference[0] * cb, difference[0] * cr]), offsets)
+
+
+def _decoding(coding: _Coding) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(weights, offsets) of (R, G, B) = weights @ codes + offsets."""
+    if len(coding.weights) == 1:  # gray: three channels alike
+        weights = np.full((3, 1), 1 / coding.weights.sum(), dtype=np.float64)
+    else:
+        weights = np.linalg.inv(coding.weights).astype(np.float64)
+        weights[np.abs(weights) < 1e-12] = 0  # left by inverting; spares a pass
+    return weights, -weights @ coding.offsets
 
 
 def _chroma_grid(layout: PixelLayout, color: ColorSpec) -> tuple[tuple[int, float], tuple[int, float]]:
