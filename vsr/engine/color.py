@@ -28,8 +28,8 @@ _KR_KB = {  # matrix code point -> weights of R and B in luma
 }
 _IDENTITY, _YCGCO = 0, 8
 # Pixels converted at a time, in strips of rows. Smaller ones make threads wait for each other's interpreter lock,
-# larger ones leave the caches: two threads at 5 Mpx took 21 core-ms a megapixel at 2^15, 4.6 at 2^19, 11.6 at once.
-_STRIP_PX = 1 << 19
+# larger ones leave the caches: two threads at 5 Mpx took 21 core-ms a megapixel at 2^15, 4.9 at 2^18, 11.6 at once.
+_STRIP_PX = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
