@@ -21,6 +21,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.frames import ColorSpec, SegmentFile
+from vsr.io.container import plan_streams
+from vsr.io.join import Joined, join
+from vsr.io.probe import probe
+from vsr.stage import Cancel
 
 if TYPE_CHECKING:
     from av.container.core import Chapter as AvChapter
@@ -32,6 +36,14 @@ SD = ColorSpec(matrix=6, primaries=6, transfer=6, full_range=False)
 HD = ColorSpec(matrix=1, primaries=1, transfer=1, full_range=False)
 _BITS = 8  # of a frame's number, shown as bars
 _MUXERS = {".mkv": "matroska", ".ts": "mpegts", ".mpg": "mpeg"}
+ENCODERS = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "ffv1": "ffv1",
+    "prores": "prores_ks",
+}
 _QUIET = {"libx265": {"x265-params": "log-level=none:info=0"}}
 
 
@@ -195,6 +207,62 @@ def make_segments(
         number += len(group)
         made.append(SegmentFile(path=path, pts=tuple(group)))
     return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The joined picture, as a sink's plan would tell it."""
+
+    codec: str = "h264"
+    height: int = SIZE[0]
+    width: int = SIZE[1]
+    color: ColorSpec = SD
+    sample_aspect_ratio: Fraction | None = None
+
+
+def rejoin(
+    clip: Path,
+    output: Path,
+    *,
+    codec: str = "h264",
+    segments: int = 3,
+    frames: slice = slice(None),
+    end_time: Fraction | None = None,
+    options: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
+    cancel: Cancel | None = None,
+) -> Joined:
+    """Join numbered pictures, at the times of a clip's own, with its other streams; the suffix chooses the container.
+
+    `frames` are those that are kept, as if the clip had been cut.
+    """
+    info = probe(clip)
+    container = output.suffix[1:]
+    with av.open(str(clip)) as file:
+        times = [frame.pts for frame in file.decode(file.streams[info.video.index]) if frame.pts is not None][frames]
+    length = -(-len(times) // segments)
+    groups = [times[at : at + length] for at in range(0, len(times), length)]
+    aspect = info.video.sample_aspect_ratio
+    pieces = make_segments(
+        output.with_suffix(".segments"),
+        groups,
+        codec=ENCODERS[codec],
+        pix_fmt="yuv422p10le" if codec == "prores" else "yuv420p",
+        color=info.video.color,
+        aspect=aspect,
+        options=options,
+    )
+    return join(
+        info,
+        plan_streams(info, container, codec, drop),
+        pieces,
+        output,
+        container=container,
+        picture=Look(codec=codec, color=info.video.color, sample_aspect_ratio=aspect),
+        cancel=cancel or Cancel(),
+        first_pts=times[0] if frames.start else None,
+        end_time=end_time,
+    )
 
 
 @contextmanager
