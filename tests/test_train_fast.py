@@ -116,6 +116,15 @@ def test_an_encoder_gives_every_frame_back_damaged_and_the_same_each_time(encode
 
 
 @pytest.mark.parametrize("encoder", DECODERS)
+def test_coding_keeps_brightness_and_colour(encoder: str):
+    smooth = np.broadcast_to(np.linspace(40, 200, 96)[:, None, None] * [1, 0.9, 0.6], (96, 96, 3))
+    clip = np.stack([smooth.astype(np.uint8)] * 2)
+    drift = (through_video(clip, Encoding(encoder=encoder, quality=2)) - clip.astype(float)).mean((0, 1, 2))
+    assert abs(drift @ [0.299, 0.587, 0.114]) < 0.4  # rounding only; swscale's own conversion loses one code
+    assert np.abs(drift).max() < 2  # one code of chroma is two of blue
+
+
+@pytest.mark.parametrize("encoder", DECODERS)
 def test_a_worse_quality_is_further_from_the_source(encoder: str):
     clip = np.stack([waves(64, 64, phase=index / 2) for index in range(3)])
     errors = [

@@ -17,8 +17,10 @@ SCALE = 4
 LOW_PX = 96  # side of a low picture in the bank: large enough that an encoder behaves as on a film
 FRAMES = 6  # of a clip sent through an encoder
 KEPT = 3  # pairs from one draw
-SHARES = {"clean": 0.4, "still": 0.15, "video": 0.45}  # by kind of damage
-QUALITIES = {"libx264": (20, 37), "libx265": (22, 37), "mpeg4": (2, 12), "mpeg2video": (2, 12)}
+SHARES = {"clean": 0.25, "still": 0.1, "video": 0.65}  # by kind of damage
+QUALITIES = {"libx264": (20, 40), "libx265": (22, 40), "mpeg4": (2, 14), "mpeg2video": (2, 14)}
+BLUR_CHANCES = {"still": 0.4, "video": 0.2}
+ZOOM = 0.015  # at most, from frame to frame: without it, encoders predict a moved still better than any film
 ENCODERS = {"libx264": 0.6, "libx265": 0.16, "mpeg4": 0.12, "mpeg2video": 0.12}
 PRESETS = ("superfast", "veryfast", "fast", "medium")
 
@@ -79,7 +81,7 @@ def draw_pairs(picture: Picture, generator: Generator) -> tuple[Tensor, Tensor]:
     high = _windows(picture, FRAMES if kind == "video" else KEPT, generator)
     if kind == "clean":
         return _shrunk(high.float(), LOW_PX), high
-    low = _softened(high.float(), generator)
+    low = _softened(high.float(), BLUR_CHANCES[kind], generator)
     if kind == "still":
         if _uniform(0, 1, generator) < 0.8:
             low = torch.stack([_through_jpeg(frame, _integer(40, 96, generator)) for frame in low])
@@ -93,25 +95,30 @@ def draw_pairs(picture: Picture, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _windows(picture: Picture, count: int, generator: Generator) -> Tensor:
-    """`count` windows that wander over the picture at a steady pace, as a camera does; a quarter stand still."""
+    """`count` windows that wander and zoom at a steady pace, as a camera does; a quarter stand still. uint8."""
     height, width, _ = picture.shape
     side = SCALE * LOW_PX
-    pace = 0 if _uniform(0, 1, generator) < 0.25 else 3 * SCALE
-    frames = []
+    is_moving = _uniform(0, 1, generator) >= 0.25
+    room = min(height, width) / side - 1
+    zoom = min(_uniform(0, ZOOM, generator), room / count) if is_moving else 0
+    pace = 3 * SCALE if is_moving else 0
     top, left = (_uniform(0, length - side, generator) for length in (height, width))
     down, across = (_uniform(-pace, pace, generator) for _ in range(2))
+    frames = []
     for index in range(count):
-        row = round(min(max(top + index * down, 0), height - side))
-        column = round(min(max(left + index * across, 0), width - side))
-        frames.append(torch.from_numpy(picture[row : row + side, column : column + side].copy()).permute(2, 0, 1))
-    return torch.stack(frames)
+        seen = round(side * (1 + zoom * index))
+        row = round(min(max(top + index * down, 0), height - seen))
+        column = round(min(max(left + index * across, 0), width - seen))
+        window = torch.from_numpy(picture[row : row + seen, column : column + seen].copy()).permute(2, 0, 1)
+        frames.append(window if seen == side else _shrunk(window[None].float(), side)[0])
+    return torch.stack(frames if _uniform(0, 1, generator) < 0.5 else frames[::-1])
 
 
-def _softened(high: Tensor, generator: Generator) -> Tensor:
+def _softened(high: Tensor, blur_chance: float, generator: Generator) -> Tensor:
     """Mild blur, sometimes a detour over another size, then small. (T, 3, h, w) in 0 to 255, gives uint8."""
-    if _uniform(0, 1, generator) < 0.4:
+    if _uniform(0, 1, generator) < blur_chance:
         high = _blurred(high, sigma=_uniform(0.4, 2.4, generator))
-    if _uniform(0, 1, generator) < 0.3:
+    if _uniform(0, 1, generator) < blur_chance:
         high = _resized(high, round(LOW_PX * _uniform(0.75, 2.5, generator)))
     return _shrunk(high, LOW_PX)
 

@@ -7,18 +7,21 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from vsr.errors import VsrError
 from vsr.models.checkpoint import describe, save_model
 from vsr.models.compact import SRVGGNetCompact, init_as_skip
 from vsr.train.data import SCALE, Bank, read_pictures
 
+Forward = Callable[[Tensor], Tensor]
 log = logging.getLogger(__name__)
 
 
@@ -31,6 +34,7 @@ class FastSettings:
     steps: int = 60_000
     batch: int = 16
     low_px: int = 32  # side of a low crop
+    is_compiled: bool = False  # a quarter faster from the second minute on; other rounding
     lr: float = 1e-3
     warmup_steps: int = 200
     bank_draws: int = 1500  # three pairs each
@@ -55,12 +59,13 @@ def train(data: Path, out: Path, settings: FastSettings) -> None:
     spec = describe(net, name=settings.name, licence=settings.licence, trained_on=settings.trained_on)
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=0, fused=True)
     bank = Bank(read_pictures(data), draws=settings.bank_draws, seed=settings.seed)
+    forward = torch.compile(net) if settings.is_compiled else net
     started, loss_sum, skip_sum = time.monotonic(), 0.0, 0.0
     for step in range(1, settings.steps + 1):
         low, high = bank.batch(settings.batch, settings.low_px, generator)
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * _lr_share(step, settings)
-        loss = _step(net, optimizer, low, high)
+        loss = _step(forward, optimizer, low, high)
         _average(averaged, net, decay=min(0.999, (1 + step) / (10 + step)))
         loss_sum += loss
         skip_sum += float(F.l1_loss(F.interpolate(low, scale_factor=SCALE, mode="nearest"), high))
@@ -73,15 +78,15 @@ def train(data: Path, out: Path, settings: FastSettings) -> None:
             loss_sum = skip_sum = 0.0
 
 
-def _step(net: SRVGGNetCompact, optimizer: torch.optim.Optimizer, low: torch.Tensor, high: torch.Tensor) -> float:
+def _step(forward: Forward, optimizer: torch.optim.Optimizer, low: Tensor, high: Tensor) -> float:
     with torch.autocast("cpu", torch.bfloat16):
-        out = net(low.contiguous(memory_format=torch.channels_last))
+        out = forward(low.contiguous(memory_format=torch.channels_last))
     loss = F.l1_loss(out, high)
     if not bool(torch.isfinite(loss)):
         raise FloatingPointError(f"the loss is {float(loss.detach())}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
     return float(loss.detach())
 
@@ -111,6 +116,7 @@ DEFAULTS = FastSettings()
 @click.option("--num-feat", default=DEFAULTS.num_feat, show_default=True)
 @click.option("--num-conv", default=DEFAULTS.num_conv, show_default=True)
 @click.option("--bank-draws", default=DEFAULTS.bank_draws, show_default=True, help="Three pairs in memory each.")
+@click.option("--compile", "is_compiled", is_flag=True, help="A quarter faster; needs a C++ compiler.")
 @click.option("--seed", default=DEFAULTS.seed, show_default=True)
 @click.option("--licence", default=DEFAULTS.licence, show_default=True)
 @click.option("--trained-on", default=DEFAULTS.trained_on, show_default=True)
@@ -123,6 +129,7 @@ def main(
     num_feat: int,
     num_conv: int,
     bank_draws: int,
+    is_compiled: bool,
     seed: int,
     licence: str,
     trained_on: str,
@@ -135,6 +142,7 @@ def main(
         num_conv=num_conv,
         steps=steps,
         bank_draws=bank_draws,
+        is_compiled=is_compiled,
         seed=seed,
         licence=licence,
         trained_on=trained_on,
