@@ -238,8 +238,10 @@ def rejoin(
     """
     info = probe(clip)
     container = output.suffix[1:]
-    with av.open(str(clip)) as file:
-        times = [frame.pts for frame in file.decode(file.streams[info.video.index]) if frame.pts is not None][frames]
+    with av.open(str(clip)) as file:  # packets, not frames: a damaged clip holds more than can be decoded
+        packets = file.demux(file.streams[info.video.index])
+        shown = {p.pts for p in packets if p.size and p.pts is not None and not p.is_discard}
+    times = sorted(time for time in shown if time >= info.video.first_pts)[frames]
     length = -(-len(times) // segments)
     groups = [times[at : at + length] for at in range(0, len(times), length)]
     aspect = info.video.sample_aspect_ratio
@@ -383,6 +385,8 @@ def _encoded_audio(
         part = np.ascontiguousarray(tone[at : at + size][None])
         if layout.startswith("s16"):
             frame = AudioFrame.from_ndarray((part * 32767).astype(np.int16), format=layout, layout="mono")
+        elif layout.startswith("s32"):
+            frame = AudioFrame.from_ndarray((part * 2e9).astype(np.int32), format=layout, layout="mono")
         else:
             frame = AudioFrame.from_ndarray(part, format=layout, layout="mono")
         frame.sample_rate = track.rate

@@ -131,8 +131,15 @@ class _Track:
     hash: hashlib.blake2b = field(default_factory=hashlib.blake2b)
     times: "array[int]" = field(default_factory=lambda: array("q"))
     last_dts: int | None = None
-    next_pts: int | None = None  # in the source's ticks
+    last_pts: int | None = None  # in the source's ticks, as the next
+    next_pts: int | None = None
     has_begun: bool = False
+
+    def guessed_duration(self, pts: int) -> int:
+        """For a packet that tells none, in the source's ticks: mp4 cuts a last one that lasts for nothing (ALAC)."""
+        if self.info.kind == "subtitle":
+            return 0
+        return 1 if self.last_pts is None else max(1, pts - self.last_pts)
 
     def ticks(self, time: int) -> int:
         a, b, c = self.scale
@@ -390,8 +397,9 @@ class _Join:
         if pts is None:  # nothing before it tells where it belongs
             return
         dts = packet.dts if packet.dts is not None else pts
-        duration = packet.duration or 0
+        duration = packet.duration or track.guessed_duration(pts)
         track.next_pts = pts + duration
+        track.last_pts = pts
         is_key = packet.is_keyframe
         wanted = self._wanted(track, pts, duration, is_key=is_key, is_hidden=packet.is_discard)
         if wanted is None:
@@ -411,8 +419,6 @@ class _Join:
         tick, start, stop = track.source_tick, self._schedule.start, self._schedule.stop
         kind = track.info.kind
         begins, ends = pts * tick, (pts + max(duration, 1)) * tick
-        if is_hidden and kind == "audio" and (track.has_begun and not self._is_priming(track, begins)):
-            return None
         if is_hidden and kind == "audio" and not self._is_priming(track, begins):
             return None
         if stop is not None and begins >= stop:
