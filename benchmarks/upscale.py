@@ -6,13 +6,11 @@ Writes benchmarks/results/upscale-DEVICE.json and the tables of docs/performance
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -23,14 +21,12 @@ from torch import nn
 
 from benchmarks.report import ROOT, machine, save, table, write_table
 from vsr.engine.color import from_rgb, to_rgb
-from vsr.engine.tune import fast_types
 from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.sink import VideoSink
 from vsr.io.source import VideoSource
 from vsr.journal import Journal
 from vsr.models.catalog import find
-from vsr.models.checkpoint import load_model, save_model
-from vsr.models.checkpoint import describe
+from vsr.models.checkpoint import describe, load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.plan import Job, plan_clip
 from vsr.settings import UpscaleSettings
@@ -59,7 +55,7 @@ def draw_clip(path: Path, *, height: int, width: int, frames: int) -> None:
             frame = av.VideoFrame(width, height, "yuv420p")
             planes = [luma, 128 + 40 * np.sin((x[::2, ::2] + k) / 40), 128 + 40 * np.cos((y[::2, ::2] - k) / 40)]
             for plane, values in zip(frame.planes, planes, strict=True):
-                rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+                rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
                 rows[:, : plane.width] = values.clip(16, 235).astype(np.uint8)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

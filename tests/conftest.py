@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+from vsr.models.checkpoint import describe, save_model
+from vsr.models.compact import SRVGGNetCompact
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,15 @@ def media() -> Path:
     if not folder.is_dir():
         pytest.fail(f"VSR_TEST_DATA={named}: no such folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def nearest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file that repeats every pixel twice in both directions, exactly, in every type."""
+    net = SRVGGNetCompact(num_feat=8, num_conv=1, scale=2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    path = tmp_path_factory.mktemp("models") / "nearest-x2.safetensors"
+    save_model(net, describe(net, name="nearest-x2"), path)
+    return path

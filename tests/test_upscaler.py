@@ -28,7 +28,7 @@ def rrdb(scale):
         for p in net.parameters():
             p.mul_(2)  # as initialised it is so mild that far pixels do not show
         net.conv_last.weight.mul_(0.1)
-        net.conv_last.bias.fill_(0.5)
+        net.conv_last.bias.fill_(0.5)  # pyright: ignore[reportOptionalMemberAccess]
     return net, describe(net, name="tiny-rrdb")
 
 
@@ -48,7 +48,7 @@ def test_tiling_is_inexact_at_reach_minus_one():
         for layer in net.body:
             if isinstance(layer, torch.nn.Conv2d):
                 layer.weight.zero_()
-                layer.weight[:, :, 0, 0] = 1 / layer.in_channels  # shifts by a pixel: the farthest one is all that counts
+                layer.weight[:, :, 0, 0] = 1 / layer.in_channels  # shifts by a pixel: only the farthest counts
     rgb = seeded((1, 3, 60, 60)) * 0.4
     whole = Upscaler(net, spec)(rgb)
     for overlap, is_exact in ((spec.reach, True), (spec.reach - 1, False)):

@@ -17,5 +17,5 @@ class ConfigError(VsrError):
     """A setting, preset or option does not make sense."""
 
 
-class Cancelled(VsrError):
+class Cancelled(VsrError):  # noqa: N818  # no error: what was asked for
     """The run was asked to stop, and did; what is done is kept."""

@@ -29,6 +29,10 @@ class PixelLayout:
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         return np.uint8 if self.depth <= 8 else np.uint16
 
+    def empty(self, *shape: int) -> Plane:
+        """An array for samples, not filled."""
+        return np.empty(shape, np.uint8) if self.depth <= 8 else np.empty(shape, np.uint16)
+
     def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """(height, width) of each plane of a picture; odd sizes round chroma up."""
         if self.kind == "gray":

@@ -42,7 +42,7 @@ class Journal:
         self.close()
 
     def begin(self, pinned: Mapping[str, object]) -> None:
-        """Start anew in an empty folder; `pinned` becomes the first line. Raises MediaError when it cannot be written."""
+        """Start anew in an empty folder; `pinned` becomes the first line. Raises MediaError if it cannot be made."""
         try:
             self.remove()
             self.folder.mkdir()

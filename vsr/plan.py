@@ -186,9 +186,7 @@ def _guesses(color: ColorSpec) -> list[str]:
     return [f"the source does not tell its {said}: taken as {describe_color(color)}, and the output says so"]
 
 
-def _other_notes(
-    upscaler: Upscaler, settings: UpscaleSettings, video: VideoInfo, size: tuple[int, int]
-) -> list[str]:
+def _other_notes(upscaler: Upscaler, settings: UpscaleSettings, video: VideoInfo, size: tuple[int, int]) -> list[str]:
     notes = []
     own = upscaler.scale**settings.passes
     if size[0] > video.height * own or size[1] > video.width * own:

@@ -1,7 +1,6 @@
 """The whole flow of one clip: plan, produce segments, join them with everything else, check, give it its name."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,9 +75,7 @@ def produce(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> Findings:
         end=settings.end,
         threads=job.cores.decoder,
     )
-    lane = DeviceQueue(
-        job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel
-    )
+    lane = DeviceQueue(job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel)
 
     def record(segment: FinishedSegment) -> None:
         journal.add(index=segment.index, pts=segment.pts, last_crc=segment.last_crc)
@@ -143,8 +140,8 @@ def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> N
     )
     for note in joined.notes:
         tell(NoteEvent(message=note))
-    findings = check_output(part, joined)
+    findings = check_output(part, joined, cancel=cancel)
     if findings:
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
-    os.replace(part, job.output)
+    part.replace(job.output)
     fsync_folder(job.output.parent)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+import vsr
 from vsr.cli.options import settings_options
 
 
@@ -50,9 +51,7 @@ def upscale(
     with display(quiet=quiet, as_json=as_json) as on_event, stop_on_signals(cancel, on_event):
         show_logs(quiet=quiet, verbose=verbose)
         settings = override(load_preset(preset).upscale, given)
-        from vsr.video import upscale_video  # only now, for it takes torch seconds to import
-
-        done = upscale_video(source, output, settings=settings, on_event=on_event, cancel=cancel)
+        done = vsr.upscale_video(source, output, settings=settings, on_event=on_event, cancel=cancel)
         if done.lost_frames and not settings.allow_damaged:
             raise MediaError(
                 f"{source}: damaged, {done.lost_frames} frames are missing in {done.output}; "

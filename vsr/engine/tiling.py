@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def spans(length: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]
     window = -(-(units + 2 * context * (count - 1)) // count)
     starts = [i * (units - window) // (count - 1) for i in range(count)]
     # The border between two neighbours lies in the middle of what both read: `overlap` from either's edge.
-    borders = [0, *((b + a + window) // 2 for a, b in zip(starts, starts[1:], strict=False)), units]
+    borders = [0, *((b + a + window) // 2 for a, b in pairwise(starts)), units]
     return [
         Span(
             start=start * multiple,

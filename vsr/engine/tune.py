@@ -123,10 +123,8 @@ def probe_picture(side: int = 64) -> Tensor:
 
 def activation_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
     """About how many bytes one source pixel takes inside the network at its widest point, result included."""
-    if spec.arch == "rrdb":  # two feature maps at the output's size
-        wide = 2 * spec.num_feat * spec.scale**2 + 6 * spec.num_feat
-    else:
-        wide = 3 * spec.num_feat
+    at_output = 2 * spec.num_feat * spec.scale**2 if spec.arch == "rrdb" else 0  # where rrdb has two feature maps
+    wide = at_output + (6 if spec.arch == "rrdb" else 3) * spec.num_feat
     return wide * dtype.itemsize + 4 * 3 * 4 * spec.scale**2
 
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import threading
+from types import EllipsisType
 from typing import overload
 
 import numpy as np
@@ -76,16 +77,16 @@ class Upscaler:
             raise ValueError(f"shape {rgb.shape}, {rgb.dtype}: a picture is (h, w, 3) of uint8, uint16 or float32")
         top = 1.0 if rgb.dtype == np.float32 else float(np.iinfo(rgb.dtype).max)
         low = torch.from_numpy(rgb.astype(np.float32) / top).permute(2, 0, 1)[None]
-        high = self(low)[0].permute(1, 2, 0).cpu().numpy() * top
-        return high if rgb.dtype == np.float32 else np.rint(high).astype(rgb.dtype)
+        high = self(low)[0].permute(1, 2, 0).cpu().numpy()
+        return high if rgb.dtype == np.float32 else np.rint(high * top).astype(rgb.dtype)
 
     @torch.inference_mode()
     def run(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """Upscale (n, 3, h, w) float32 on the device; returns the result in [0, 1] and a doubt per frame.
+        """Upscale (n, 3, h, w) float32 on the device; returns the result, in [0, 1], and a doubt per frame.
 
         A doubt (n,) int32 is 2 when a tile holds NaN or Inf, 1 when one is black where its source is not, else 0.
         Nothing here waits for the device: the caller reads the doubts when the frames come back, and calls
-        `rerun_exact` for a batch with any. Out of memory halves the tile (of several frames, first takes one at a time) and goes on.
+        `rerun_exact` for a batch with any. Out of memory sends a batch through frame by frame, then halves the tile.
         """
         if rgb.ndim != 4 or rgb.shape[1] != 3:
             raise ValueError(f"shape {tuple(rgb.shape)}: expected (n, 3, h, w)")
@@ -171,13 +172,13 @@ def _pad(rgb: Tensor, multiple: int) -> Tensor:
     return F.pad(rgb, (0, right, 0, down), mode="replicate") if down or right else rgb
 
 
-def _kept_in_picture(window: Window, scale: int) -> tuple[object, ...]:
+def _kept_in_picture(window: Window, scale: int) -> tuple[EllipsisType, slice, slice]:
     r, c = window.rows, window.columns
     rows = slice(r.keep_start * scale, r.keep_stop * scale)
     return (..., rows, slice(c.keep_start * scale, c.keep_stop * scale))
 
 
-def _kept_in_window(window: Window, scale: int) -> tuple[object, ...]:
+def _kept_in_window(window: Window, scale: int) -> tuple[EllipsisType, slice, slice]:
     r, c = window.rows, window.columns
     rows = slice((r.keep_start - r.start) * scale, (r.keep_stop - r.start) * scale)
     return (..., rows, slice((c.keep_start - c.start) * scale, (c.keep_stop - c.start) * scale))

@@ -16,6 +16,8 @@ from vsr.settings import UpscaleSettings
 
 _WIDEST_H264 = 4096  # pixels; beyond, few players decode it in hardware
 _HDR_TRANSFERS = (16, 18)  # PQ, HLG
+_SLICED = 64  # pixels; a smaller picture cannot be cut into 16 slices
+_WRITES_SITING = ("libx264", "libx265", "libsvtav1", "ffv1")  # the others refuse the option or forget it
 _WHOLE_CLIP = ("b", "b:v", "bitrate", "pass", "passlogfile", "stats", "maxrate", "minrate", "bufsize")
 _WHOLE_CLIP_PARTS = ("vbv", "bitrate", "pass=", "stats", "rc=1", "rc=2")
 
@@ -40,7 +42,7 @@ _ROWS = {
         codec="vp9", quality="crf", crf=24, effort="cpu-used", preset="2", options={"deadline": "good", "row-mt": "1"}
     ),
     "prores_ks": _Row(codec="prores", options={"vendor": "apl0"}),
-    "ffv1": _Row(codec="ffv1", options={"level": "3", "slices": "16", "slicecrc": "1"}),
+    "ffv1": _Row(codec="ffv1", options={"level": "3", "slicecrc": "1"}),
 }
 _OF_CODEC = {row.codec: name for name, row in _ROWS.items()}
 
@@ -132,7 +134,7 @@ def plan_encoder(
         width=width,
         rate=video.rate.limit_denominator(1001),
         sample_aspect_ratio=sample_aspect_ratio,
-        options=_options(settings, name, row, layout, threads),
+        options=_options(settings, name, row, layout, (height, width), color.siting, threads),
         threads=threads,
     )
     return plan, notes + said
@@ -195,7 +197,15 @@ def _target_color(video: VideoInfo, layout: PixelLayout, encoder: str) -> tuple[
     return color, notes
 
 
-def _options(settings: UpscaleSettings, name: str, row: _Row, layout: PixelLayout, threads: int) -> dict[str, str]:
+def _options(
+    settings: UpscaleSettings,
+    name: str,
+    row: _Row,
+    layout: PixelLayout,
+    size: tuple[int, int],
+    siting: str,
+    threads: int,
+) -> dict[str, str]:
     options = dict(row.options)
     bare = name.removeprefix("ffmpeg:")
     supported = _supported(bare) if not name.startswith("ffmpeg:") else None
@@ -211,6 +221,10 @@ def _options(settings: UpscaleSettings, name: str, row: _Row, layout: PixelLayou
     preset = settings.encoder_preset or row.preset
     if effort is not None and preset is not None:
         options[effort] = preset
+    if bare == "ffv1" and min(size) >= _SLICED:
+        options["slices"] = "16"
+    if bare in _WRITES_SITING and layout.log2_chroma != (0, 0):
+        options["chroma_sample_location"] = siting
     if bare == "prores_ks":
         options["profile"] = "4" if layout.log2_chroma == (0, 0) else "3"
     if bare == "libx265":
@@ -219,7 +233,9 @@ def _options(settings: UpscaleSettings, name: str, row: _Row, layout: PixelLayou
     for key, value in settings.encoder_options.items():
         _refuse_whole_clip(key, value)
         if supported is not None and key not in supported:
-            raise ConfigError(f"encoder_option = {key}: {name} has no such option; look it up in ffmpeg -h encoder={bare}")
+            raise ConfigError(
+                f"encoder_option = {key}: {name} has no such option; look it up in ffmpeg -h encoder={bare}"
+            )
         if key != "x265-params":
             options[key] = value
     return options

@@ -1,5 +1,6 @@
 """The system's ffmpeg as an encoder, for what PyAV's build lacks. Driven by ffmpeg-python, fed through a pipe."""
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ import numpy as np
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import Plane
 from vsr.io.encoders import EncoderPlan
+
 
 class SystemEncoder:
     """One segment through a child process: raw planes in, Matroska out, one packet a frame."""
@@ -29,8 +31,11 @@ class SystemEncoder:
         with tempfile.TemporaryDirectory() as folder:
             encoder = SystemEncoder(plan, Path(folder) / "rehearsal.mkv")
             sizes = plan.layout.plane_sizes(plan.height, plan.width)
-            encoder.write([np.zeros(size, plan.layout.dtype) for size in sizes])
-            encoder.close()
+            try:
+                encoder.write([plan.layout.empty(*size) for size in sizes])
+                encoder.close()
+            finally:
+                encoder.discard()
 
     def write(self, planes: Sequence[Plane]) -> None:
         """Send one frame: planes (h, w) of the plan's layout."""
@@ -38,7 +43,7 @@ class SystemEncoder:
         assert pipe is not None
         try:
             for plane in planes:
-                pipe.write(memoryview(np.ascontiguousarray(plane)).cast("B"))
+                pipe.write(np.ascontiguousarray(plane).data)
         except BrokenPipeError as e:
             raise self._failed() from e
 
@@ -58,10 +63,8 @@ class SystemEncoder:
         """Kill the process and delete the file; for a segment that is not whole."""
         self._process.kill()
         if self._process.stdin is not None:
-            try:
+            with contextlib.suppress(BrokenPipeError):  # what was buffered has no reader left
                 self._process.stdin.close()
-            except BrokenPipeError:
-                pass  # what was buffered has no reader left
         self._process.wait()
         self._log.close()
         self._path.unlink(missing_ok=True)
@@ -107,5 +110,7 @@ def _start(plan: EncoderPlan, path: Path, log: IO[bytes]) -> "subprocess.Popen[b
         **tags,
         **plan.options,
     )
-    command = ffmpeg.compile(output.global_args("-hide_banner", "-loglevel", "error"), cmd=find_ffmpeg(), overwrite_output=True)
+    command = ffmpeg.compile(
+        output.global_args("-hide_banner", "-loglevel", "error"), cmd=find_ffmpeg(), overwrite_output=True
+    )
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)

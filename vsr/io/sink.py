@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import av
+from av import logging as libav_log
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -21,8 +22,6 @@ from vsr.io.pixels import write_planes
 from vsr.stage import Cancel
 
 log = logging.getLogger(__name__)
-
-_SITING = {"left": "left", "center": "center", "topleft": "topleft"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +91,7 @@ class VideoSink:
 
 
 def open_encoder(plan: EncoderPlan, path: Path, cancel: Cancel) -> SegmentEncoder:
-    """A fresh encoder that writes `path` until `cancel` is set. Raises MediaError when it refuses its settings or the file."""
+    """A fresh encoder that writes `path` until `cancel` is set. Raises MediaError when it refuses to."""
     if plan.name.startswith("ffmpeg:"):
         return SystemEncoder(plan, path)
     return _LibavEncoder(plan, path, cancel)
@@ -109,10 +108,7 @@ def configure(context: VideoCodecContext, plan: EncoderPlan) -> None:
     color = plan.color
     context.colorspace, context.color_primaries, context.color_trc = color.matrix, color.primaries, color.transfer
     context.color_range = 2 if color.full_range else 1
-    options = dict(plan.options)
-    if plan.layout.log2_chroma != (0, 0):
-        options.setdefault("chroma_sample_location", _SITING[color.siting])
-    context.options = options
+    context.options = dict(plan.options)
 
 
 def rehearse(plan: EncoderPlan) -> None:
@@ -121,14 +117,14 @@ def rehearse(plan: EncoderPlan) -> None:
         SystemEncoder.rehearse(plan)
         return
     quiet_encoders()
-    with av.logging.Capture() as lines:
+    with libav_log.Capture() as lines:
         try:
             context = av.CodecContext.create(plan.name, "w")
             assert isinstance(context, VideoCodecContext)
             configure(context, plan)
             context.open()
         except (FFmpegError, ValueError, OSError) as e:
-            raise MediaError(_refusal(plan, e, [text for level, _, text in lines if level <= av.logging.ERROR])) from e
+            raise MediaError(_refusal(plan, e, [text for level, _, text in lines if level <= libav_log.ERROR])) from e
 
 
 def _refusal(plan: EncoderPlan, error: Exception, lines: list[str]) -> str:

@@ -4,7 +4,7 @@ import heapq
 import logging
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -44,7 +44,7 @@ class VideoSource:
     """Iterate once for FrameBatch values. Errors that leave nothing to decode are MediaError.
 
     `start` and `end` are seconds after the clip's first frame, `end` itself left out. Segment k holds the frames
-    with k·L ≤ pts − first_pts < (k+1)·L. What can be decoded of a damaged clip is delivered; `findings` tells the rest.
+    with k·L ≤ pts - first_pts < (k+1)·L. What can be decoded of a damaged clip is delivered; `findings` tells the rest.
     """
 
     def __init__(
@@ -81,12 +81,14 @@ class VideoSource:
             yield self._to_batch(pending, segment)
         if self._reader.foreign:
             size = f"{video.width}x{video.height}"
-            self.findings.notes.append(f"{self._reader.foreign} frames have another size: resized to {size} like the first")
+            self.findings.notes.append(
+                f"{self._reader.foreign} frames have another size: resized to {size} like the first"
+            )
 
     def _to_batch(self, timed: list[_Timed], segment: int) -> FrameBatch:
         video = self._info.video
         sizes = video.layout.plane_sizes(video.height, video.width)
-        planes: tuple[Plane, ...] = tuple(np.empty((len(timed), h, w), video.layout.dtype) for h, w in sizes)
+        planes: tuple[Plane, ...] = tuple(video.layout.empty(len(timed), h, w) for h, w in sizes)
         crc = 0
         for i, one in enumerate(timed):
             crc = 0
@@ -128,7 +130,7 @@ class VideoSource:
             self.findings = Findings()
         yield from self._recovered(seek_to=None)
 
-    def _recovered(self, *, seek_to: int | None) -> Iterator[_Timed]:
+    def _recovered(self, *, seek_to: int | None) -> Generator[_Timed, None, None]:
         """Decode with frame threads; on the first damage begin again with slice threads and skip what is out.
 
         An error while frame threads are drained would take the frames inside them along (measured: 3 of 29).
