@@ -73,7 +73,8 @@ class SRVGGNetCompact(nn.Module):
             out = x[:, :, top:bottom].to(self._convolution(0).weight.dtype)
             for index, kept in enumerate(above):
                 out = out if kept is None else torch.cat((kept, out), 2)
-                out = F.pad(out, (0, 0, int(kept is None), int(bottom == h)))  # zeros beyond the picture
+                if kept is None or bottom == h:  # zeros beyond the picture; padding by nothing would copy
+                    out = F.pad(out, (0, 0, int(kept is None), int(bottom == h)))
                 above[index] = out[:, :, -2:].clone()
                 conv = self._convolution(index)
                 out = F.conv2d(out, conv.weight, conv.bias, padding=(0, 1))
