@@ -180,9 +180,9 @@ def _bytes_a_frame(upscaler: Upscaler, video: VideoInfo, size: tuple[int, int]) 
 
 
 def _guesses(color: ColorSpec) -> list[str]:
-    if not color.guessed:
+    said = ", ".join(name.replace("_", " ") for name in color.guessed if name != "siting")  # hardly any file tells that
+    if not said:
         return []
-    said = ", ".join(color.guessed)
     return [f"the source does not tell its {said}: taken as {describe_color(color)}, and the output says so"]
 
 

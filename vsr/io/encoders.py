@@ -170,13 +170,15 @@ def _nearest(wanted: PixelLayout, offered: list[str]) -> str:
 
     def cost(name: str) -> tuple[int, int, int, int, int, int]:
         have = planar_layout(name)
-        chroma = [4 if layout.kind == "gray" else sum(layout.log2_chroma) for layout in (wanted, have)]
+        lost = [max(0, h - w) for h, w in zip(have.log2_chroma, wanted.log2_chroma, strict=True)]
+        more = [max(0, w - h) for h, w in zip(have.log2_chroma, wanted.log2_chroma, strict=True)]
+        is_needed = wanted.kind != "gray"
         return (
-            int(wanted.kind == "rgb" and have.kind == "gray") + int(have.kind == "gray" and wanted.kind == "yuv"),
+            int(is_needed and have.kind == "gray"),
             max(0, wanted.depth - have.depth),
-            max(0, chroma[1] - chroma[0]),
-            int(have.kind != wanted.kind and wanted.kind != "gray") + int(have.kind == "rgb" != wanted.kind),
-            abs(have.depth - wanted.depth) + abs(chroma[1] - chroma[0]),
+            sum(lost) if is_needed else 0,
+            int(have.kind != wanted.kind) + int(have.kind == "rgb" != wanted.kind),
+            have.depth - wanted.depth + sum(more),
             int(have.name != name),  # planar before packed
         )
 
