@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 from vsr.errors import ConfigError, MediaError
 from vsr.io.degrade_codec import DECODERS, Encoding, through_jpeg, through_video
-from vsr.models.checkpoint import load_model
+from vsr.models.checkpoint import describe, load_model, save_model
+from vsr.models.compact import SRVGGNetCompact
 from vsr.train import data
 from vsr.train.data import FRAMES, KEPT, LOW_PX, SCALE, Bank, draw_pairs, read_pictures
 from vsr.train.fast import FastSettings, main, train
@@ -51,6 +53,22 @@ def test_the_seed_decides_the_weights(pictures: Path, tmp_path: Path):
         train(pictures, tmp_path / name, replace(TINY, seed=seed))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_training_goes_on_from_given_weights(pictures: Path, tmp_path: Path, loss: Literal["l1", "l2"]):
+    train(pictures, tmp_path / "first", TINY)
+    train(pictures, tmp_path / "second", replace(TINY, start=tmp_path / "first", loss=loss, lr=1e-9, num_conv=3))
+    first, second = (load_model(tmp_path / name)[0].state_dict() for name in ("first", "second"))
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], rtol=0, atol=1e-6)
+
+
+def test_weights_of_another_scale_are_no_start(pictures: Path, tmp_path: Path):
+    net = SRVGGNetCompact(num_feat=4, num_conv=1, scale=2)
+    save_model(net, describe(net, name="x2"), tmp_path / "x2")
+    with pytest.raises(ConfigError, match="compact x2 cannot be the start of Compact x4"):
+        train(pictures, tmp_path / "out", replace(TINY, start=tmp_path / "x2"))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path):

@@ -19,6 +19,7 @@ FRAMES = 6  # of a clip sent through an encoder
 KEPT = 3  # pairs from one draw
 SHARES = {"clean": 0.25, "still": 0.1, "video": 0.65}  # by kind of damage
 QUALITIES = {"libx264": (20, 40), "libx265": (22, 40), "mpeg4": (2, 14), "mpeg2video": (2, 14)}
+SOFT_CHANCE = 0.3  # of a coded clip: film is softer from pixel to pixel than a photograph, and so is the truth then
 BLUR_CHANCES = {"still": 0.4, "video": 0.2}
 ZOOM = 0.015  # at most, from frame to frame: without it, encoders predict a moved still better than any film
 ENCODERS = {"libx264": 0.6, "libx265": 0.16, "mpeg4": 0.12, "mpeg2video": 0.12}
@@ -81,6 +82,8 @@ def draw_pairs(picture: Picture, generator: Generator) -> tuple[Tensor, Tensor]:
     high = _windows(picture, FRAMES if kind == "video" else KEPT, generator)
     if kind == "clean":
         return _shrunk(high.float(), LOW_PX), high
+    if kind == "video" and _uniform(0, 1, generator) < SOFT_CHANCE:
+        high = _blurred(high.float(), sigma=_uniform(0.5, 1.5, generator)).round().to(torch.uint8)
     low = _softened(high.float(), BLUR_CHANCES[kind], generator)
     if kind == "still":
         if _uniform(0, 1, generator) < 0.8:

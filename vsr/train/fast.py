@@ -1,4 +1,4 @@
-"""Train a small Compact x4 network from pictures: L1 on clean, blurred, JPEG and video-coded pairs.
+"""Train a small Compact x4 network from pictures: clean, blurred, JPEG and video-coded pairs, L1 or L2.
 
 python -m vsr.train.fast --data FOLDER --out vsr-fast-x4.safetensors
 """
@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vsr.errors import VsrError
-from vsr.models.checkpoint import describe, save_model
+from vsr.errors import ConfigError, VsrError
+from vsr.models.checkpoint import describe, load_model, save_model
 from vsr.models.compact import SRVGGNetCompact, init_as_skip
 from vsr.train.data import SCALE, Bank, read_pictures
 
 Forward = Callable[[Tensor], Tensor]
+Criterion = Callable[[Tensor, Tensor], Tensor]
+LOSSES: dict[str, Criterion] = {"l1": F.l1_loss, "l2": F.mse_loss}
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,8 @@ class FastSettings:
     bank_draws: int = 1500  # three pairs each
     refresh_steps: int = 25  # between two new draws
     snapshot_steps: int = 2000
+    loss: Literal["l1", "l2"] = "l1"  # L2 gives the mean of what may have been, so more PSNR where little is left
+    start: Path | None = None  # weights to go on from, with a new optimizer; their sizes go before num_feat, num_conv
     seed: int = 0
     name: str = "vsr-fast-x4"
     licence: str = "unknown"
@@ -52,9 +57,7 @@ def train(data: Path, out: Path, settings: FastSettings) -> None:
     Raises MediaError and ConfigError for the pictures, ModelError when `out` cannot be written.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    net = SRVGGNetCompact(num_feat=settings.num_feat, num_conv=settings.num_conv, scale=SCALE)
-    init_as_skip(net, generator)
-    net = net.to(memory_format=torch.channels_last)
+    net = _started(settings, generator).to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(net)
     spec = describe(net, name=settings.name, licence=settings.licence, trained_on=settings.trained_on)
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=0, fused=True)
@@ -65,10 +68,10 @@ def train(data: Path, out: Path, settings: FastSettings) -> None:
         low, high = bank.batch(settings.batch, settings.low_px, generator)
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * _lr_share(step, settings)
-        loss = _step(forward, optimizer, low, high)
+        loss = _step(forward, optimizer, low, high, LOSSES[settings.loss])
         _average(averaged, net, decay=min(0.999, (1 + step) / (10 + step)))
         loss_sum += loss
-        skip_sum += float(F.l1_loss(F.interpolate(low, scale_factor=SCALE, mode="nearest"), high))
+        skip_sum += float(LOSSES[settings.loss](F.interpolate(low, scale_factor=SCALE, mode="nearest"), high))
         if step % settings.refresh_steps == 0:
             bank.refresh(1)
         if step % settings.snapshot_steps == 0 or step == settings.steps:
@@ -78,10 +81,21 @@ def train(data: Path, out: Path, settings: FastSettings) -> None:
             loss_sum = skip_sum = 0.0
 
 
-def _step(forward: Forward, optimizer: torch.optim.Optimizer, low: Tensor, high: Tensor) -> float:
+def _started(settings: FastSettings, generator: torch.Generator) -> SRVGGNetCompact:
+    if settings.start is None:
+        net = SRVGGNetCompact(num_feat=settings.num_feat, num_conv=settings.num_conv, scale=SCALE)
+        init_as_skip(net, generator)
+        return net
+    net, spec = load_model(settings.start)
+    if not isinstance(net, SRVGGNetCompact) or spec.scale != SCALE:
+        raise ConfigError(f"{settings.start}: {spec.arch} x{spec.scale} cannot be the start of Compact x{SCALE}")
+    return net.train().requires_grad_(True)
+
+
+def _step(forward: Forward, optimizer: torch.optim.Optimizer, low: Tensor, high: Tensor, criterion: Criterion) -> float:
     with torch.autocast("cpu", torch.bfloat16):
         out = forward(low.contiguous(memory_format=torch.channels_last))
-    loss = F.l1_loss(out, high)
+    loss = criterion(out, high)
     if not bool(torch.isfinite(loss)):
         raise FloatingPointError(f"the loss is {float(loss.detach())}")
     optimizer.zero_grad(set_to_none=True)
@@ -113,6 +127,9 @@ DEFAULTS = FastSettings()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @click.option("--threads", default=1, show_default=True, help="More than one need as many idle cores.")
 @click.option("--steps", default=DEFAULTS.steps, show_default=True)
+@click.option("--lr", default=DEFAULTS.lr, show_default=True)
+@click.option("--loss", type=click.Choice(list(LOSSES)), default=DEFAULTS.loss, show_default=True)
+@click.option("--start", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Weights to go on from.")
 @click.option("--num-feat", default=DEFAULTS.num_feat, show_default=True)
 @click.option("--num-conv", default=DEFAULTS.num_conv, show_default=True)
 @click.option("--bank-draws", default=DEFAULTS.bank_draws, show_default=True, help="Three pairs in memory each.")
@@ -126,6 +143,9 @@ def main(
     out: Path,
     threads: int,
     steps: int,
+    lr: float,
+    loss: Literal["l1", "l2"],
+    start: Path | None,
     num_feat: int,
     num_conv: int,
     bank_draws: int,
@@ -134,13 +154,16 @@ def main(
     licence: str,
     trained_on: str,
 ) -> None:
-    """Train a small Compact x4 network on the pictures under a folder, from scratch."""
+    """Train a small Compact x4 network on the pictures under a folder, from scratch or from weights."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     settings = FastSettings(
         num_feat=num_feat,
         num_conv=num_conv,
         steps=steps,
+        lr=lr,
+        loss=loss,
+        start=start,
         bank_draws=bank_draws,
         is_compiled=is_compiled,
         seed=seed,
