@@ -52,6 +52,7 @@ class Upscaler:
         self._exact = net.float().eval().requires_grad_(False)
         self._net = _placed(copy.deepcopy(self._exact) if dtype != torch.float32 else self._exact, self.device, dtype)
         self._lock = threading.Lock()
+        self._told: set[str] = set()  # what was warned of once
 
     @property
     def scale(self) -> int:
@@ -84,7 +85,8 @@ class Upscaler:
     def run(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Upscale (n, 3, h, w) float32 on the device; returns the result, in [0, 1], and a doubt per frame.
 
-        A doubt (n,) int32 is 2 when a tile holds NaN or Inf, 1 when one is black where its source is not, else 0.
+        A doubt (n,) int32 is 2 when a tile holds NaN or Inf, 1 when one is black where its source is not
+        and a wider type might know better, else 0.
         Nothing here waits for the device: the caller reads the doubts when the frames come back, and calls
         `rerun_exact` for a batch with any. Out of memory sends a batch through frame by frame, then halves the tile.
         """
@@ -137,7 +139,8 @@ class Upscaler:
         """One pass of the network; the result is clamped and doubted as in `run`."""
         high = net(low.contiguous(memory_format=torch.channels_last))
         mean_low, mean_high = low.mean(dim=(1, 2, 3)), high.mean(dim=(1, 2, 3))
-        doubt = ((mean_low > _BLACK) & (mean_high < _DIM * mean_low)).int()
+        is_black = (mean_low > _BLACK) & (mean_high < _DIM * mean_low)
+        doubt = (is_black if net is not self._exact else torch.zeros_like(is_black)).int()  # no type is wider
         doubt.masked_fill_(~torch.isfinite(mean_high), _NOT_FINITE)
         return high.clamp_(0, 1), doubt
 
@@ -159,7 +162,9 @@ class Upscaler:
     def _count(self, what: str) -> None:
         with self._lock:
             self.retries += 1
-        log.warning("%s", what)
+            level = logging.DEBUG if what in self._told else logging.WARNING
+            self._told.add(what)
+        log.log(level, "%s", what)
 
 
 def _placed(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
