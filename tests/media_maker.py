@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from vsr.frames import ColorSpec, SegmentFile
 from vsr.io.container import plan_streams
 from vsr.io.join import Joined, join
-from vsr.io.probe import probe
+from vsr.io.probe import open_input, packets_of, probe
 from vsr.stage import Cancel
 
 if TYPE_CHECKING:
@@ -238,8 +238,8 @@ def rejoin(
     """
     info = probe(clip)
     container = output.suffix[1:]
-    with av.open(str(clip)) as file:  # packets, not frames: a damaged clip holds more than can be decoded
-        packets = file.demux(file.streams[info.video.index])
+    with open_input(clip) as file:  # packets, not frames: a damaged clip holds more than can be decoded
+        packets = packets_of(file, file.streams[info.video.index])
         shown = {p.pts for p in packets if p.size and p.pts is not None and not p.is_discard}
     times = sorted(time for time in shown if time >= info.video.first_pts)[frames]
     length = -(-len(times) // segments)

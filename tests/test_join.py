@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import pytest
 from av.bitstream import BitStreamFilterContext
+from av.packet import Packet
 from av.stream import Disposition
 
 from tests.media_maker import (
@@ -31,6 +32,7 @@ from vsr.io.container import plan_streams
 from vsr.io.join import Joined, join
 from vsr.io.probe import probe
 from vsr.stage import Cancel
+from vsr.verify import check_output
 
 _HALF_MILLISECOND = Fraction(1, 2000)
 _B_FRAMES = {
@@ -182,6 +184,64 @@ def test_sound_of_a_transport_stream_loses_only_its_wrapping(tmp_path: Path) -> 
         assert [data for _, data in read_packets(tmp_path / f"out.{suffix}")[1]] == bare
         with av.open(str(tmp_path / f"out.{suffix}")) as file:
             assert sum(frame.samples for frame in file.decode(audio=0)) > 10_000
+
+
+def test_a_damaged_sound_packet_is_left_out_and_said(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.ts", frames=25, audio=[Audio()], time_base=Fraction(1, 90000))
+    with av.open(str(clip)) as file:
+        packet = [p for p in file.demux(file.streams.audio[0]) if p.size][20]
+    data = clip.read_bytes()
+    header = bytes(packet)[:7]
+    assert header[:2] == b"\xff\xf1"
+    at = data.index(header[:3], 188 * 60)
+    clip.write_bytes(data[:at] + bytes(2) + data[at + 2 :])
+    before = len(read_packets(clip)[1])
+    joined = rejoin(clip, tmp_path / "out.mkv")
+    assert check_output(tmp_path / "out.mkv", joined) == []
+    assert 0 < len(joined.copies[0].times) <= before
+
+
+def test_split_bluray_subtitles_are_put_together(tmp_path: Path) -> None:
+    picture = make_clip(tmp_path / "picture.ts", time_base=Fraction(1, 90000))
+    parts = [
+        b"\x16\0\x0b" + bytes([0, 64, 0, 48, 16, 0, 1, 0x80, 0, 0, 0]),
+        b"\x17\0\x02wd",
+        b"\x14\0\x02pd",
+        b"\x15\0\x02od",
+        b"\x80\0\0",
+    ]
+    clip = tmp_path / "clip.ts"
+    with av.open(str(picture)) as old, av.open(str(clip), "w", container_options={"mpegts_m2ts_mode": "1"}) as new:
+        video = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        texts = new.add_mux_stream("hdmv_pgs_subtitle")
+        new.start_encoding()
+        for part in [*parts, *parts]:
+            packet = Packet(part)
+            packet.stream, packet.pts, packet.dts, packet.time_base = texts, 135000, 135000, Fraction(1, 90000)
+            new.mux(packet)
+        for packet in old.demux():
+            if packet.size:
+                packet.stream = video
+                new.mux(packet)
+    joined = rejoin(clip, tmp_path / "out.mkv")
+    assert check_output(tmp_path / "out.mkv", joined) == []
+    assert [data for _, data in read_packets(tmp_path / "out.mkv")[1]] == [b"".join(parts)] * 2
+
+
+def test_a_track_that_is_empty_in_the_kept_part_is_said(tmp_path: Path) -> None:
+    sounds = [Audio(), Audio(codec="ac3", seconds=Fraction(1, 2))]
+    clip = make_clip(tmp_path / "clip.mkv", frames=50, audio=sounds)
+    joined = rejoin(clip, tmp_path / "out.mp4", frames=slice(25, 50))
+    assert [s.codec for s in probe(tmp_path / "out.mp4").streams] == ["h264", "aac"]
+    assert any(note.startswith("a:1: has nothing in this part") for note in joined.notes)
+    assert check_output(tmp_path / "out.mp4", joined) == []
+
+
+def test_a_leap_of_half_a_day_still_fits(tmp_path: Path) -> None:
+    times = [0, 3600, 7200, 7200 + 90000 * 60 * 60 * 26]  # as after a reset of a transport stream's clock
+    clip = make_clip(tmp_path / "clip.mkv", frames=4)
+    joined = _join(clip, make_segments(tmp_path / "s", [[time // 90 for time in times]]), tmp_path / "out.mp4")
+    assert check_output(tmp_path / "out.mp4", joined) == []
 
 
 def test_everything_else_is_kept(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import pytest
-from av.stream import Disposition
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
 
 from tests.media_maker import HD, SD, Audio, Chapter, Subtitle, make_clip
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, PixelLayout
-from vsr.io.probe import guess_color, open_input, probe
+from vsr.io.probe import guess_color, open_input, packets_of, probe, quarter_turn
 
 _YUV = PixelLayout(name="yuv420p", kind="yuv", depth=8, log2_chroma=(1, 1))
 _RGB = PixelLayout(name="gbrp", kind="rgb", depth=8)
@@ -253,6 +257,34 @@ def test_wrong_bytes_in_titles_do_no_harm(tmp_path: Path) -> None:
     title = probe(clip).streams[1].title
     assert title is not None
     title.encode()
+
+
+def test_streams_that_appear_while_reading_do_no_harm(tmp_path: Path) -> None:
+    class Late:
+        """PyAV 18 after a file whose header lists too few streams."""
+
+        def demux(self, *streams: Stream) -> Iterator[Packet]:
+            yield Packet(b"a")
+            raise IndexError("list index out of range")
+
+    container = cast(InputContainer, Late())
+    assert [bytes(packet) for packet in packets_of(container)] == [b"a"]
+
+
+def test_nonsense_turns_are_not_carried() -> None:
+    one = 1 << 16
+    turns = [(0, one, -one, 0), (-one, 0, 0, -one), (0, -one, one, 0), (-one, 0, 0, one), (0, one, one, 0)]
+    for a, b, c, d in turns:
+        matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+        assert quarter_turn(matrix) == matrix
+    for a, b, c, d in [
+        (one, 0, 0, one),
+        (one, one, 0, one),
+        (one // 2, 0, 0, one // 2),
+        (0, 0, 0, 0),
+        (one, 0, one, 0),
+    ]:
+        assert quarter_turn((a, b, 0, c, d, 0, 0, 0, 1 << 30)) is None
 
 
 def test_threads_reach_the_decoder(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from vsr.stage import Cancel
 
 _MILLISECOND = Fraction(1, 1000)  # Matroska's tick
 _SAME_MATRIX = {5: 6}  # one matrix under two numbers; VP9 knows only the first
+_UNTOLD = -(2**63)  # in place of a time: libav does not read those before zero in Matroska
 _MOST_NAMED = 3  # wrong times that one line names
 
 
@@ -103,11 +104,11 @@ def _read_all(
 
 
 def _note(packet: Packet, want: ExpectedStream, read: _Read) -> None:
-    if is_filler(want.codec, packet) or packet.pts is None:
+    if is_filler(want.codec, packet):
         return
     if packet.is_discard and want.kind == "video":
         read.hidden += 1
-    read.times.append(packet.pts)
+    read.times.append(_UNTOLD if packet.pts is None else packet.pts)
     read.hash.update(packet)
 
 
@@ -178,7 +179,11 @@ def _compare_times(
     """One line that names the first few wrong times, of two equally long sequences in ticks."""
     common = Fraction(1, base.denominator * wanted_base.denominator)
     a, b, most = int(base / common), int(wanted_base / common), tolerance / common
-    wrong = [n for n, (x, y) in enumerate(zip(found, wanted, strict=True)) if abs(x * a - y * b) > most]
+    wrong = [
+        n
+        for n, (x, y) in enumerate(zip(found, wanted, strict=True))
+        if abs(x * a - y * b) > most and not (x == _UNTOLD and y < 0)
+    ]
     if wrong:
         named = ", ".join(
             f"{n} at {float(found[n] * base):.5f} s instead of {float(wanted[n] * wanted_base):.5f} s"

@@ -38,7 +38,7 @@ from vsr.io.container import (
     kept_language,
     muxer,
 )
-from vsr.io.probe import open_input
+from vsr.io.probe import open_input, packets_of
 from vsr.stage import Cancel
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _FINEST_TIMESCALE = 10_000_000  # ticks a second of the mp4 header; more wants 64-bit durations after minutes
 _LONGEST_SAMPLE = 2**31 - 1  # ticks between two mp4 samples
+_COARSE_BASES = (Fraction(1, 90_000), Fraction(1, 1000))
 _PRIMING = Fraction(1, 5)  # seconds before a sound's start in which packets only warm the decoder up
 _MOST_REORDERED = 16  # frames: the bound of h264 and hevc
 _KEEPS_SAR_IN_MATROSKA = ("h264", "hevc")  # they say it themselves; PyAV 18 cannot make the muxer say it
@@ -124,7 +125,7 @@ class _Track:
     out: Stream
     expected: ExpectedStream
     source_tick: Fraction
-    adts: BitStreamFilterContext | None
+    filter: BitStreamFilterContext | None
     is_rewritten: bool
     base: Fraction = Fraction(1)  # seconds a tick in the output, known when its header is written
     scale: tuple[int, int, int] = (1, 0, 1)  # written = (source * a + b) / c, to the nearest
@@ -134,6 +135,19 @@ class _Track:
     last_pts: int | None = None  # in the source's ticks, as the next
     next_pts: int | None = None
     has_begun: bool = False
+    written: int = 0
+    damaged: int = 0  # packets that could not be written
+
+    def filtered(self, packet: Packet) -> list[Packet]:
+        """The packet in the form that the container holds; nothing while parts of it are missing, or damaged."""
+        if self.filter is None:
+            return [packet]
+        try:
+            return self.filter.filter(packet)
+        except FFmpegError as e:
+            log.info("%s: a packet at %s is damaged: %s", self.info.selector, packet.pts, e)
+            self.damaged += 1
+            return []
 
     def guessed_duration(self, pts: int) -> int:
         """For a packet that tells none, in the source's ticks: mp4 cuts a last one that lasts for nothing (ALAC)."""
@@ -331,7 +345,7 @@ class _Join:
     def _cover(self, expected: ExpectedStream) -> bytes:
         """The picture's bytes; libav hands them out before anything else."""
         with open_input(self._info.path) as source:
-            for packet in source.demux(source.streams[expected.source.index]):
+            for packet in packets_of(source, source.streams[expected.source.index]):
                 if packet.size:
                     return bytes(packet)
         raise MediaError(f"{self._info.path}: its cover is empty; leave it out with --drop {expected.source.selector}")
@@ -388,7 +402,7 @@ class _Join:
         streams = [self._source.streams[index] for index in by_index]
         for packet in _until_damage(self._source, streams, self._notes):
             track = by_index[packet.stream.index]
-            for timed in self._timed(packet, track):
+            for timed in (timed for one in track.filtered(packet) for timed in self._timed(one, track)):
                 yield (timed.dts or 0) * float(track.base), timed
 
     def _timed(self, packet: Packet, track: _Track) -> Iterator[Packet]:
@@ -408,9 +422,8 @@ class _Join:
         if track.info.kind != "video":
             dts = pts
         track.has_begun = True
-        for one in track.adts.filter(packet) if track.adts is not None else [packet]:
-            self._place(one, track, pts, dts, duration)
-            yield one
+        self._place(packet, track, pts, dts, duration)
+        yield packet
 
     def _wanted(
         self, track: _Track, pts: int, duration: int, *, is_key: bool, is_hidden: bool
@@ -442,31 +455,31 @@ class _Join:
         """Set a packet's times in the output's ticks; decode times that go back, as in damaged files, stay put."""
         shown, decoded = track.ticks(pts), track.ticks(dts)
         if track.last_dts is not None:
-            decoded = max(decoded, track.last_dts)
+            decoded = max(decoded, track.last_dts + (self._container in ("mp4", "mov")))  # which want them to rise
         track.last_dts = decoded
         packet.pts, packet.dts = max(shown, decoded), decoded
         packet.duration = track.ticks(pts + duration) - shown if duration else 0
         packet.time_base = track.base
         packet.stream = track.out
+        track.written += 1
         if not is_filler(track.info.codec, packet):
             track.hash.update(packet)
             track.times.append(packet.pts)
 
-    def _result(self, tracks: Sequence[_Track], notes: Sequence[str]) -> Joined:
+    def _result(self, tracks: Sequence[_Track], notes: list[str]) -> Joined:
         schedule, picture = self._schedule, self._picture
+        notes += [f"{t.info.selector}: {t.damaged} damaged packets are left out" for t in tracks if t.damaged]
+        drops = () if self._container in ("mkv", "webm") else tuple(t for t in tracks if not t.written)
+        empty = {t.info.index for t in drops if t.info.codec != "mov_text"}  # which ends in a filler of its own
+        notes += [
+            f"{track.info.selector}: has nothing in this part, and {self._container} leaves it out"
+            for track in tracks
+            if track.info.index in empty
+        ]
         return Joined(
             container=self._container,
-            streams=self._expected,
-            copies=tuple(
-                CopiedStream(
-                    expected=track.expected,
-                    digest=None if track.is_rewritten else track.hash.hexdigest(),
-                    times=track.times,
-                    time_base=track.base,
-                    source_tick=track.source_tick,
-                )
-                for track in tracks
-            ),
+            streams=tuple(e for e in self._expected if e.source.index not in empty),
+            copies=tuple(_copied_stream(track) for track in tracks if track.info.index not in empty),
             picture=picture,
             display_matrix=_scaled_matrix(self._info, picture),
             sample_aspect_ratio=None if _loses_aspect(picture, self._container) else picture.sample_aspect_ratio,
@@ -476,6 +489,16 @@ class _Join:
             chapters=tuple(_begin(chapter) for chapter in self._chapters),
             notes=tuple(notes),
         )
+
+
+def _copied_stream(track: _Track) -> CopiedStream:
+    return CopiedStream(
+        expected=track.expected,
+        digest=None if track.is_rewritten else track.hash.hexdigest(),
+        times=track.times,
+        time_base=track.base,
+        source_tick=track.source_tick,
+    )
 
 
 def _begin(chapter: "Chapter") -> tuple[Fraction, str]:
@@ -508,13 +531,13 @@ def _schedule(
     pts = [time + shift for time in times]
     finish = pts[-1] + last
     longest = max([*steps, last])
-    if container in ("mp4", "mov") and longest * base * base.denominator / base.numerator > _LONGEST_SAMPLE:
-        coarse = Fraction(1, 90_000)
-        notes.append(f"{container} cannot count {float(longest * base):.1f} s in steps of {base} s: times in 1/90000 s")
-        pts, finish = [round(time * base / coarse) for time in pts], round(finish * base / coarse)
-        out_base = coarse
-    else:
-        out_base = base
+    out_base = base
+    if container in ("mp4", "mov") and longest * base.numerator > _LONGEST_SAMPLE:
+        out_base = next((b for b in _COARSE_BASES if longest * base / b < _LONGEST_SAMPLE), _COARSE_BASES[-1])
+        notes.append(
+            f"{container} cannot count {float(longest * base):.0f} s by {base} s: times in steps of {out_base} s"
+        )
+        pts, finish = _coarser(pts, base / out_base), round(finish * base / out_base)
     schedule = _Schedule(
         pts=pts,
         end=finish,
@@ -525,6 +548,14 @@ def _schedule(
         stop=(times[-1] + last) * base if is_cut_short else None,
     )
     return schedule, notes
+
+
+def _coarser(pts: Sequence[int], ratio: Fraction) -> list[int]:
+    """Times in longer ticks, still rising."""
+    rounded: list[int] = []
+    for time in pts:
+        rounded.append(max(round(time * ratio), rounded[-1] + 1 if rounded else round(time * ratio)))
+    return rounded
 
 
 def _last_duration(
@@ -590,7 +621,7 @@ def _reported_delay(segment: SegmentFile) -> int:
 def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Packet]:
     """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
     try:
-        yield from _with_decode_times(packet for packet in source.demux(*streams) if packet.size)
+        yield from _with_decode_times(packet for packet in packets_of(source, *streams) if packet.size)
     except (FFmpegError, OSError) as e:
         notes.append(f"the source breaks off ({e.strerror}): its other streams end there")
 
@@ -627,16 +658,24 @@ def _backfilled(packets: list[Packet]) -> Iterator[Packet]:
 
 def _track(expected: ExpectedStream, template: Stream, added: Stream) -> _Track:
     extradata = template.codec_context.extradata or b""
-    is_adts = expected.codec == "aac" and not extradata
     is_annexb = expected.codec in ("h264", "hevc", "vvc") and not extradata.startswith(b"\x01")
     return _Track(
         info=expected.source,
         out=added,
         expected=expected,
         source_tick=template.time_base or Fraction(1, 90_000),
-        adts=BitStreamFilterContext("aac_adtstoasc", template) if is_adts else None,
+        filter=_filter(expected.codec, template),
         is_rewritten=is_annexb,
     )
+
+
+def _filter(codec: str, template: Stream) -> BitStreamFilterContext | None:
+    """What the muxers would do on their own, done here, so that it is known what they are given."""
+    if codec == "aac" and not template.codec_context.extradata:  # ADTS, from transport streams
+        return BitStreamFilterContext("aac_adtstoasc", template)
+    if codec == "hdmv_pgs_subtitle":  # Blu-ray splits a picture over packets; damaged, it would end in another stream
+        return BitStreamFilterContext("pgs_frame_merge", template)
+    return None
 
 
 def _file_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Literal, cast
 import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
@@ -23,6 +24,7 @@ from vsr.frames import ColorSpec, MediaInfo, PixelLayout, Siting, StreamInfo, Vi
 from vsr.io.pixels import has_alpha, planar_layout
 
 MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an attack or a mistake
+_WIDEST_PIXEL = Fraction(100)
 _PACKETS_TO_FIRST_FRAME = 600  # a decoder that stays silent for longer has nothing to give
 _PACKETS_FOR_RATE = 40
 _FASTEST = Fraction(1000)  # frames a second; segments count frames in Matroska's milliseconds
@@ -106,6 +108,17 @@ def probe(path: Path) -> MediaInfo:
             notes=tuple(_notes(video, side_data)),
             chapters=len(container.chapters()),
         )
+
+
+def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """Demux some streams; each ends with an empty packet.
+
+    Ends without a word where PyAV 18 stumbles, after the last packet, over streams that appeared while reading.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # its flush looks for streams that it never listed (FLV, TS, PS)
+        return
 
 
 def describe_streams(container: InputContainer) -> tuple[StreamInfo, ...]:
@@ -259,7 +272,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         head = b""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
-    if isinstance(error, InvalidDataError | ArgumentError):  # the latter: a demuxer that is left out above
+    if isinstance(error, InvalidDataError | ArgumentError | EOFError):  # the second: a demuxer that is left out above
         return "is no video, or is damaged beyond reading; give a video file"
     return f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the file"
 
@@ -283,25 +296,27 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
             f"{path}: v:{_position(container, stream)} has a codec that is not known here; convert it first"
         )
     _check_size(path, context.height, context.width)
+    is_avi = container.format.name == "avi"
     error: Exception | None = None
     times: list[int] = []
-    for count, packet in enumerate(container.demux(stream)):
+    packets = packets_of(container, stream)
+    for _ in range(_PACKETS_TO_FIRST_FRAME):
+        try:
+            packet = next(packets, None)
+            frames = packet.decode() if packet is not None else []
+        except (FFmpegError, ValueError) as e:
+            error = e
+            continue
+        if packet is None:
+            break
         # AVI knows no presentation times: those PyAV gives are wrong where frames are reordered
-        time = packet.dts if container.format.name == "avi" else packet.pts
+        time = packet.dts if is_avi else packet.pts
         if packet.size and not packet.is_discard and time is not None:
             times.append(time)
-        try:
-            frames = packet.decode()
-        except (FFmpegError, ValueError) as e:
-            error, frames = e, []
-        if frames:
-            frame = frames[0]
-            _check_size(path, frame.height, frame.width)
-            if frame.pts is None or container.format.name == "avi":
-                return frame, min(times, default=0)
-            return frame, frame.pts
-        if count > _PACKETS_TO_FIRST_FRAME:
-            break
+        for frame in frames:
+            if isinstance(frame, VideoFrame):
+                _check_size(path, frame.height, frame.width)
+                return frame, min(times, default=0) if frame.pts is None or is_avi else frame.pts
     raise MediaError(f"{path}: no frame of its {codec_name(stream)} video can be decoded; copy it again") from error
 
 
@@ -333,7 +348,7 @@ def _video_info(
         time_base=stream.time_base or 1 / rate,
         first_pts=first_pts,
         sample_aspect_ratio=_aspect(stream),
-        display_matrix=struct.unpack("<9i", matrix) if matrix else None,
+        display_matrix=quarter_turn(struct.unpack("<9i", matrix)) if matrix else None,
         has_alpha=has_alpha(frame.format.name),
         is_interlaced=bool(frame.interlaced_frame) or stream.codec_context.field_order in (2, 3, 4, 5),
         frame_estimate=_frame_estimate(stream, rate, _duration(container, stream, first_pts)),
@@ -388,8 +403,18 @@ def chroma_siting(stream: VideoStream) -> Siting | None:
 
 
 def _aspect(stream: VideoStream) -> Fraction | None:
+    """The shape of a pixel; nonsense, as damage makes it, is taken as not said."""
     ratio = stream.sample_aspect_ratio
-    return ratio if ratio else None
+    return ratio if ratio and 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else None
+
+
+def quarter_turn(matrix: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A display matrix that turns by quarters or mirrors; players know no other, nor does Matroska hold it."""
+    a, b, c, d = (matrix[i] for i in (0, 1, 3, 4))
+    one = 1 << 16
+    is_turn = {abs(a), abs(b)} == {abs(c), abs(d)} == {0, one} and abs(a) == abs(d)
+    is_nothing = (a, b, c, d) == (one, 0, 0, one)
+    return matrix if is_turn and not is_nothing else None
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> Fraction:
@@ -405,7 +430,7 @@ def _measured_rate(container: InputContainer, stream: VideoStream) -> Fraction |
     times: list[int] = []
     try:
         container.seek(0, backward=True, any_frame=False)
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if packet.size and packet.pts is not None:
                 times.append(packet.pts)
             if len(times) >= _PACKETS_FOR_RATE:
