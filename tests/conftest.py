@@ -3,11 +3,18 @@
 import os
 from pathlib import Path
 
+import platformdirs
 import pytest
 import torch
 
 from vsr.models.checkpoint import describe, save_model
 from vsr.models.compact import SRVGGNetCompact
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what tests finish out of the user's own state folder."""
+    monkeypatch.setattr(platformdirs, "user_state_path", lambda _: tmp_path.with_name(f"{tmp_path.name}-state"))
 
 
 @pytest.fixture(scope="session")

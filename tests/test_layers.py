@@ -19,7 +19,7 @@ LINES = [
     ["plan"],  # what `video` decides before the first frame
     ["loading"],
     ["verify", "preset"],
-    ["engine", "io", "journal", "metrics"],
+    ["engine", "io", "journal", "done", "metrics"],
     ["models"],
     ["frames", "stage", "errors", "events", "settings"],
 ]

@@ -255,6 +255,21 @@ def test_an_existing_output_is_refused_without_overwrite(tmp_path, nearest):
     assert len(read_frames(tmp_path / "out.mkv")) == 3
 
 
+def test_the_same_command_again_is_already_done(tmp_path, nearest):
+    source, output = make_clip(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv"
+    run(source, output, nearest)
+    made = output.stat().st_mtime_ns
+    done, events = run(source, output, nearest)
+    assert done.already_done
+    assert not any(isinstance(e, ProgressEvent) for e in events)
+    assert output.stat().st_mtime_ns == made
+    with pytest.raises(MediaError, match="--overwrite"):
+        run(source, output, nearest, crf=30)
+    output.write_bytes(output.read_bytes() + b"x")
+    with pytest.raises(MediaError, match="--overwrite"):
+        run(source, output, nearest)
+
+
 @pytest.mark.parametrize("make", ["missing", "folder", "empty", "text", "cut"])
 def test_what_cannot_be_read_is_one_line(tmp_path, nearest, make):
     source = tmp_path / "in.mp4"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from vsr.done import is_done
 from vsr.engine.render import Renderer
 from vsr.engine.tune import (
     FIDELITY_8_BIT,
@@ -49,6 +50,7 @@ class Job:
     event: PlanEvent
     notes: tuple[str, ...]
     pinned: dict[str, object]
+    is_finished: bool  # the output is there, made by these very settings
 
 
 def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> Job:
@@ -86,6 +88,10 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         size=(encoder.height, encoder.width),
         passes=settings.passes,
     )
+    pinned = _pinned(info, settings, renderer, encoder, batch, cores)
+    finished = not settings.overwrite and target.exists() and is_done(target, pinned)
+    if target.exists() and not settings.overwrite and not finished:
+        raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *encoder_notes]
     notes += _other_notes(upscaler, settings, video, size)
     return Job(
@@ -100,7 +106,8 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         cores=cores,
         event=_plan_event(info, target, renderer, encoder, streams, (why_device, why_precision), settings),
         notes=tuple(notes),
-        pinned=_pinned(info, settings, renderer, encoder, batch, cores),
+        pinned=pinned,
+        is_finished=finished,
     )
 
 
@@ -149,8 +156,6 @@ def _output_path(source: Path, output: Path | None, settings: UpscaleSettings, s
         raise MediaError(f"{target}: is the source itself; choose another output with -o")
     if target.is_dir():
         raise MediaError(f"{target}: is a folder; choose another output with -o")
-    if target.exists() and not settings.overwrite:
-        raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     return target
 
 

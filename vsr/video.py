@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vsr.done import remember
 from vsr.engine.prefetch import DeviceQueue
 from vsr.errors import MediaError
 from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent, Wait
@@ -46,6 +47,10 @@ def upscale_video(
     cancel = cancel or Cancel()
     job = plan_clip(Path(source), None if output is None else Path(output), chosen)
     tell(job.event)
+    if job.is_finished:
+        done = DoneEvent(output=str(job.output), frames=0, seconds=0, already_done=True)
+        tell(done)
+        return done
     for note in job.notes:
         tell(NoteEvent(message=note))
     with Journal(job.output) as journal:
@@ -53,6 +58,8 @@ def upscale_video(
         findings = produce(job, journal, tell, cancel)
         _join_and_check(job, journal, tell, cancel)
         journal.remove()
+    if not findings.lost:
+        remember(job.output, job.pinned)
     done = DoneEvent(
         output=str(job.output),
         frames=findings.frames,

@@ -1,0 +1,51 @@
+"""What the README promises."""
+
+import re
+import shlex
+from pathlib import Path
+
+import av
+import pytest
+
+from vsr.cli import commands
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(example) == 1
+    (tmp_path / "examples").mkdir()
+    short = tmp_path / "examples" / "sample.mp4"
+    with av.open(str(ROOT / "examples" / "sample.mp4")) as whole, av.open(str(short), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0], opaque=True)
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.size and packet.pts is not None and packet.pts * packet.time_base < 0.5:
+                packet.stream = stream
+                part.mux(packet)
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(example[0], scope)
+    assert scope["large"].shape == (192, 256, 3)
+    with av.open("large.mkv") as result:
+        assert (result.streams.video[0].height, result.streams.video[0].width) == (720, 1280)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^vsr (.*?) *(?:#.*)?$", README, re.MULTILINE))
+def test_every_command_line_parses(line):
+    words = shlex.split(line)
+    command = commands.commands[words[0]]
+    command.make_context(words[0], words[1:])
+
+
+def test_every_option_named_exists():
+    upscale = commands.commands["upscale"]
+    known = {name for parameter in upscale.params for name in parameter.opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--index-url", "--help"}
+    assert named <= known
+
+
+def test_every_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
