@@ -195,6 +195,12 @@ def side_data_of(frame: VideoFrame) -> dict[str, bytes]:
             continue
 
 
+def display_matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
+    """How a frame is to be turned or mirrored, None when it is to be shown as it is."""
+    raw = side_data_of(frame).get("DISPLAYMATRIX")
+    return quarter_turn(struct.unpack("<9i", raw)) if raw else None
+
+
 def guess_color(
     tagged: ColorSpec, *, layout: PixelLayout, size: tuple[int, int], codec: str, siting: Siting | None
 ) -> ColorSpec:
@@ -334,7 +340,6 @@ def _video_info(
 ) -> VideoInfo:
     layout = planar_layout(frame.format.name)
     rate = _rate(container, stream)
-    matrix = side_data.get("DISPLAYMATRIX")
     mastering, light = side_data.get("MASTERING_DISPLAY_METADATA"), side_data.get("CONTENT_LIGHT_LEVEL")
     return VideoInfo(
         index=stream.index,
@@ -348,7 +353,7 @@ def _video_info(
         time_base=stream.time_base or 1 / rate,
         first_pts=first_pts,
         sample_aspect_ratio=_aspect(stream),
-        display_matrix=quarter_turn(struct.unpack("<9i", matrix)) if matrix else None,
+        display_matrix=display_matrix_of(frame),
         has_alpha=has_alpha(frame.format.name),
         is_interlaced=bool(frame.interlaced_frame) or stream.codec_context.field_order in (2, 3, 4, 5),
         frame_estimate=_frame_estimate(stream, rate, _duration(container, stream, first_pts)),
