@@ -1,0 +1,50 @@
+"""Model cards: what they say is what was measured, of the file that is embedded."""
+
+import re
+
+import pytest
+
+from benchmarks.model_card import DOCS, card_table
+from benchmarks.report import load
+from vsr.models.catalog import EMBEDDED, find
+from vsr.models.checkpoint import load_model
+
+each_model = pytest.mark.parametrize("name", EMBEDDED)
+
+
+def card(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+@each_model
+def test_the_table_is_what_was_measured(name: str):
+    found = re.search("<!-- figures -->\n(.*)\n<!-- /figures -->", card(name), re.DOTALL)
+    assert found is not None
+    assert found[1] == card_table(name)
+
+
+@each_model
+def test_the_file_measured_is_the_file_embedded(name: str):
+    _, spec = load_model(find(name))
+    assert load(name)["sha256"] == spec.sha256
+
+
+@each_model
+def test_the_model_is_better_than_bicubic_where_its_card_promises(name: str):
+    gains = {row["material"]: row["psnr_model"] - row["psnr_bicubic"] for row in load(name)["rows"]}
+    assert gains["Set5"] >= 0.3
+    assert gains["carphone_pristine, x264 CRF 32"] >= 0.3
+
+
+@each_model
+def test_the_card_names_what_the_file_was_trained_on(name: str):
+    _, spec = load_model(find(name))
+    assert spec.trained_on in " ".join(card(name).split())
+    assert f"Licence of the weights: {spec.licence}" in card(name)
+
+
+@each_model
+def test_the_sheet_is_small_and_shown(name: str):
+    sheet = DOCS / f"{name}.webp"
+    assert f"({sheet.name})" in card(name)
+    assert sheet.stat().st_size <= 200_000
