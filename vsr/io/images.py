@@ -1,5 +1,6 @@
 """Still pictures: read as plain RGB."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image, ImageOps
 from vsr.errors import MediaError
 
 MAX_PIXELS = 1 << 28  # checked from the header, before memory is taken
+# What Pillow's decoders raise on damaged or unsupported files, besides what is an OSError
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -25,5 +28,5 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
                 layers = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
             return np.asarray(upright.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except DAMAGE as e:
         raise MediaError(f"{path}: cannot be read as a picture: {e}; give another file") from e
