@@ -150,6 +150,16 @@ def test_the_names_of_outputs_follow_from_the_source(tmp_path, nearest):
     assert run(source, tmp_path / "there", nearest)[0].output == str(tmp_path / "there" / "clip_x2.mkv")
 
 
+def test_webm_stays_webm_with_av1(tmp_path, nearest):
+    source = make_clip(
+        tmp_path / "in.webm", codec="libvpx-vp9", size=(64, 96), frames=4, audio=[Audio(codec="libopus")]
+    )
+    done, _ = run(source, None, nearest)
+    assert done.output.endswith("in_x2.webm")
+    with av.open(done.output) as new:
+        assert [s.codec_context.name for s in new.streams] == ["libdav1d", "opus"]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -65,11 +65,10 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         fidelity=FIDELITY_8_BIT if video.layout.depth == 8 else FIDELITY_DEEP,
     )
     size, ratio = _output_size(settings, video, scale)
-    named = _container_of(output)
-    codec = choose_codec(settings, video, container=named, width=size[1])
-    suffix = default_suffix(info, codec, settings.drop) if named is None else f".{named}"
-    target = _output_path(source, output, settings, suffix)
-    streams = plan_streams(info, suffix[1:], codec, settings.drop)
+    container = _container_of(output) or _default_container(info, settings, size[1])
+    codec = choose_codec(settings, video, container=container, width=size[1])
+    target = _output_path(source, output, settings, f".{container}")
+    streams = plan_streams(info, container, codec, settings.drop)
     batch = settings.batch or choose_batch(upscaler.device, video.height, video.width)
     upscaler.tile = settings.tile or _tile(upscaler, settings, batch, video)
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
@@ -98,7 +97,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         info=info,
         settings=settings,
         output=target,
-        container=suffix[1:],
+        container=container,
         streams=streams,
         encoder=encoder,
         renderer=renderer,
@@ -141,6 +140,13 @@ def _container_of(output: Path | None) -> str | None:
     if suffix not in CONTAINERS:
         raise ConfigError(f"{output}: '{output.suffix}' is no container vsr writes; use .mp4, .mov, .mkv or .webm")
     return suffix
+
+
+def _default_container(info: MediaInfo, settings: UpscaleSettings, width: int) -> str:
+    """The source's own container where it holds everything, the ordered codec included."""
+    is_ordered = settings.encoder is not None or settings.codec != "auto"
+    codec = choose_codec(settings, info.video, container=None, width=width) if is_ordered else None
+    return default_suffix(info, codec, settings.drop)[1:]
 
 
 def _output_path(source: Path, output: Path | None, settings: UpscaleSettings, suffix: str) -> Path:

@@ -10,13 +10,14 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.frames import FrameBatch, MediaInfo, Plane
 from vsr.io.pixels import PlaneReader
-from vsr.io.probe import open_input
+from vsr.io.probe import open_input, packets_of
 
 log = logging.getLogger(__name__)
 
@@ -159,20 +160,10 @@ class VideoSource:
                 container.seek(seek_to, stream=stream, backward=True)
             clock = _Clock(self._info)
             decoded = 0
-            for packet in container.demux(stream):
+            for packet in self._packets(container, stream, tolerant=tolerant):
                 if packet.size and not packet.is_discard:
                     clock.add(packet)
-                try:
-                    frames = packet.decode()
-                except FFmpegError as e:
-                    if not tolerant:
-                        raise _DamagedError(str(e)) from e
-                    clock.remove(packet)
-                    self._damaged(f"a packet at {_when(packet.pts, self._info)} cannot be decoded: {e.strerror}")
-                    continue
-                for frame in frames:
-                    if not isinstance(frame, VideoFrame):
-                        continue
+                for frame in self._frames_of(packet, clock, tolerant=tolerant):
                     if frame.is_corrupt and not tolerant and decoded:
                         raise _DamagedError("a corrupt frame")
                     pts = clock.time_of(frame)
@@ -182,6 +173,32 @@ class VideoSource:
                     yield _Timed(frame=frame, pts=pts)
             if seek_to is None and self._end is None:
                 self._missing_at_end(stream, clock)
+
+    def _packets(self, container: InputContainer, stream: VideoStream, *, tolerant: bool) -> Iterator[av.Packet]:
+        """All packets of the picture and one empty one that drains the decoder, whatever the demuxer does."""
+        is_drained = False
+        try:
+            for packet in packets_of(container, stream):
+                is_drained = not packet.size
+                yield packet
+        except FFmpegError as e:
+            if not tolerant:
+                raise _DamagedError(str(e)) from e
+            self._damaged(f"the file cannot be read on: {e.strerror}")
+        if not is_drained:
+            last = av.Packet()
+            last.stream = stream
+            yield last
+
+    def _frames_of(self, packet: av.Packet, clock: "_Clock", *, tolerant: bool) -> list[VideoFrame]:
+        try:
+            return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+        except FFmpegError as e:
+            if not tolerant:
+                raise _DamagedError(str(e)) from e
+            clock.remove(packet)
+            self._damaged(f"a packet at {_when(packet.pts, self._info)} cannot be decoded: {e.strerror}")
+            return []
 
     def _missing_at_end(self, stream: VideoStream, clock: "_Clock") -> None:
         """Tell when the file promised more than it held: containers hide a cut-off tail without any error."""
