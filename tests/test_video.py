@@ -202,6 +202,13 @@ def test_trimming_takes_the_frames_from_start_up_to_end(tmp_path, nearest):
     assert 20 <= len(sound) <= 27, "half a second of 21 ms packets, and those that overlap the cut"
 
 
+def test_a_long_start_is_reached_where_the_format_cannot_be_sought(tmp_path, nearest):
+    source = make_clip(tmp_path / "in.h264", frames=270)
+    done, _ = run(source, tmp_path / "out.mkv", nearest, start=Fraction(10))
+    assert done.frames == 20
+    assert [n for _, n in read_frames(tmp_path / "out.mkv")] == [n & 255 for n in range(250, 270)]
+
+
 def test_a_long_start_is_reached_by_seeking_with_the_same_result(tmp_path, nearest):
     source = make_clip(tmp_path / "in.mkv", frames=400, rate=Fraction(25), options={"g": "30"})
     run(source, tmp_path / "out.mkv", nearest, start=Fraction(12), end=Fraction(25, 2))

@@ -156,8 +156,8 @@ class VideoSource:
             assert isinstance(stream, VideoStream)
             stream.thread_type = threading
             stream.codec_context.thread_count = self._threads
-            if seek_to is not None:
-                container.seek(seek_to, stream=stream, backward=True)
+            if seek_to is not None and not _is_sought(container, stream, seek_to):
+                return
             clock = _Clock(self._info)
             decoded = 0
             for packet in self._packets(container, stream, tolerant=tolerant):
@@ -287,6 +287,16 @@ def _increasing(frames: Iterator[_Timed]) -> Iterator[_Timed]:
         held = _Timed(frame=timed.frame, pts=max(high, low + 1))
     if held is not None:
         yield held
+
+
+def _is_sought(container: InputContainer, stream: VideoStream, pts: int) -> bool:
+    """Go to a keyframe before `pts`; False where the format cannot, as raw H.264, and decoding must begin anew."""
+    try:
+        container.seek(pts, stream=stream, backward=True)
+    except (FFmpegError, OSError) as e:
+        log.info("%s: cannot be sought: %s", container.name, e)
+        return False
+    return True
 
 
 def _promised_end(stream: VideoStream) -> Fraction | None:
