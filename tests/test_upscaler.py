@@ -188,3 +188,5 @@ def test_other_arrays_are_refused():
         upscaler(np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="expected"):
         upscaler(torch.zeros(3, 4, 4))
+    with pytest.raises(ValueError, match="floating point"):
+        upscaler(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))

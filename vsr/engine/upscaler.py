@@ -71,6 +71,8 @@ class Upscaler:
         Raises ModelError when the network gives no finite result, ValueError for another shape or dtype.
         """
         if isinstance(rgb, Tensor):
+            if not rgb.is_floating_point():
+                raise ValueError(f"{rgb.dtype}: a tensor is floating point in [0, 1]")
             low = rgb.to(self.device, torch.float32)
             result, doubt = self.run(low)
             return self.rerun_exact(low) if bool(doubt.any()) else result
