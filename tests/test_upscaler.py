@@ -107,6 +107,14 @@ def test_out_of_memory_at_every_call_ends_with_one_line():
         upscaler(seeded((1, 3, 96, 96)))
 
 
+def test_out_of_memory_is_mended_when_a_frame_is_redone_in_float32():
+    net, spec = compact()
+    rgb = seeded((1, 3, 96, 96))
+    upscaler = Upscaler(Failing(net, 50 * 50), spec, dtype=torch.bfloat16)
+    assert (upscaler.rerun_exact(rgb) - Upscaler(net, spec)(rgb)).abs().max() <= 1e-5
+    assert upscaler.tile == 48
+
+
 def test_other_errors_are_not_taken_for_out_of_memory():
     class Broken(torch.nn.Module):
         def forward(self, x):

@@ -94,31 +94,35 @@ class Upscaler:
         """
         if rgb.ndim != 4 or rgb.shape[1] != 3:
             raise ValueError(f"shape {tuple(rgb.shape)}: expected (n, 3, h, w)")
-        while True:
-            tile = self.tile
-            try:
-                return self._tiled(self._net, rgb, tile)
-            except (RuntimeError, MemoryError) as e:
-                if not _is_out_of_memory(e):
-                    raise
-            if len(rgb) > 1:
-                self._count("out of memory: this batch goes through frame by frame")
-                parts = [self.run(frame) for frame in rgb.split(1)]
-                return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-            self._shrink(rgb.shape[-2], rgb.shape[-1], tile)
+        return self._within_memory(self._net, rgb)
 
     @torch.inference_mode()
     def rerun_exact(self, rgb: Tensor) -> Tensor:
         """The same in float32, for a batch that `run` doubted. A black result is then believed.
 
-        Raises ModelError when even this is not finite.
+        Out of memory is mended as in `run`. Raises ModelError when even this is not finite.
         """
         self._count("the result was not finite, or black where the source is not: computed again in float32")
         exact = self._exact.to(self.device)
-        parts = [self._tiled(exact, frame, self.tile) for frame in rgb.split(1)]
+        parts = [self._within_memory(exact, frame) for frame in rgb.split(1)]
         if any(int(doubt.max()) == _NOT_FINITE for _, doubt in parts):
             raise ModelError(f"{self.spec.name}: gives NaN or infinite values even in float32; use another model")
         return torch.cat([result for result, _ in parts])
+
+    def _within_memory(self, net: nn.Module, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_tiled`, in parts as small as memory asks for. What failed is freed before it is tried again."""
+        while True:
+            tile = self.tile
+            try:
+                return self._tiled(net, rgb, tile)
+            except (RuntimeError, MemoryError) as e:
+                if not _is_out_of_memory(e):
+                    raise
+            if len(rgb) > 1:
+                self._count("out of memory: this batch goes through frame by frame")
+                parts = [self._within_memory(net, frame) for frame in rgb.split(1)]
+                return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+            self._shrink(rgb.shape[-2], rgb.shape[-1], tile)
 
     def _tiled(self, net: nn.Module, rgb: Tensor, tile: int | None) -> tuple[Tensor, Tensor]:
         n, _, height, width = rgb.shape
