@@ -98,6 +98,23 @@ def test_leaving_early_closes_the_generator_in_its_own_thread():
     assert owner == ["vsr-early"]
 
 
+def test_an_error_while_closing_reaches_the_reader():
+    def items():
+        try:
+            while True:
+                yield 1
+        finally:
+            raise OSError("cannot be deleted")
+
+    cancel = Cancel()
+    with Stage("early", items(), cancel=cancel) as stage:
+        cancel.set()
+        while [t for t in threading.enumerate() if t.name == "vsr-early"]:
+            time.sleep(0.01)
+        with pytest.raises(OSError, match="cannot be deleted"):
+            list(stage)
+
+
 def test_ordered_map_keeps_order_and_uses_its_workers():
     at_once, most, lock = 0, 0, threading.Lock()
 

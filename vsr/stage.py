@@ -93,14 +93,15 @@ class Stage(Generic[T]):
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            for item in self._items:
-                self._put(item)
+            try:
+                for item in self._items:
+                    self._put(item)
+            finally:
+                close = getattr(self._items, "close", None)
+                if close is not None:
+                    close()
         except BaseException as e:
             error = e
-        finally:
-            close = getattr(self._items, "close", None)
-            if close is not None:
-                close()
         try:
             self._put(_End(error))
         except Cancelled:
