@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from vsr.engine.upscaler import Upscaler
-from vsr.errors import ModelError
+from vsr.errors import Cancelled, ModelError
 from vsr.models.checkpoint import describe
 from vsr.models.compact import SRVGGNetCompact
 from vsr.models.rrdb import RRDBNet
+from vsr.stage import Cancel
 
 
 def seeded(shape, seed=0):
@@ -113,6 +114,17 @@ def test_out_of_memory_is_mended_when_a_frame_is_redone_in_float32():
     upscaler = Upscaler(Failing(net, 50 * 50), spec, dtype=torch.bfloat16)
     assert (upscaler.rerun_exact(rgb) - Upscaler(net, spec)(rgb)).abs().max() <= 1e-5
     assert upscaler.tile == 48
+
+
+def test_a_run_that_is_stopped_ends_at_the_next_tile():
+    net, spec = compact()
+    cancel = Cancel()
+    counting = Failing(net, 96 * 96)
+    upscaler = Upscaler(counting, spec, tile=24)
+    counting.register_forward_hook(lambda *_: cancel.set() if counting.calls == 2 else None)
+    with pytest.raises(Cancelled):
+        upscaler.run(seeded((1, 3, 96, 96)), cancel=cancel)
+    assert counting.calls == 2
 
 
 def test_other_errors_are_not_taken_for_out_of_memory():

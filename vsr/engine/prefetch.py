@@ -70,9 +70,9 @@ class DeviceQueue:
     def _render_here(self, item: Loaded) -> RenderedBatch:
         if self._device.type == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        planes, doubt = self._renderer(item.planes)
+        planes, doubt = self._renderer(item.planes, cancel=self._cancel)
         if bool(doubt.any()):
-            planes = self._renderer.exact(item.planes)
+            planes = self._renderer.exact(item.planes, cancel=self._cancel)
         return RenderedBatch(batch=item.batch, planes=tuple(plane.cpu().numpy() for plane in planes))
 
     def _render_ahead(self, loaded: Iterable[Loaded], downloads: torch.cuda.Stream) -> Iterator[RenderedBatch]:
@@ -94,7 +94,7 @@ class DeviceQueue:
         compute.wait_event(item.ready)
         for plane in item.planes:  # made on the upload stream: not to be reused there before compute is through
             plane.record_stream(compute)
-        planes, doubt = self._renderer(item.planes)
+        planes, doubt = self._renderer(item.planes, cancel=self._cancel)
         downloads.wait_stream(compute)
         with torch.cuda.stream(downloads):
             host = tuple(_to_pinned(plane, downloads) for plane in planes)
@@ -106,7 +106,7 @@ class DeviceQueue:
     def _land(self, item: Loaded, host: Sequence[Tensor], doubt: Tensor, done: torch.cuda.Event) -> RenderedBatch:
         done.synchronize()
         if bool(doubt.any()):
-            host = tuple(plane.cpu() for plane in self._renderer.exact(item.planes))
+            host = tuple(plane.cpu() for plane in self._renderer.exact(item.planes, cancel=self._cancel))
         return RenderedBatch(batch=item.batch, planes=tuple(plane.numpy() for plane in host))
 
 

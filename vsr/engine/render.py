@@ -10,6 +10,7 @@ from vsr.engine.color import from_rgb, to_rgb
 from vsr.engine.resize import resize
 from vsr.engine.upscaler import Upscaler
 from vsr.frames import ColorSpec, PixelLayout
+from vsr.stage import Cancel
 
 Planes = tuple[Tensor, ...]
 
@@ -27,21 +28,24 @@ class Renderer:
     passes: int = 1
 
     @torch.inference_mode()
-    def __call__(self, planes: Sequence[Tensor]) -> tuple[Planes, Tensor]:
-        """Render (n, h, w) integer planes; returns planes of `size` and a doubt per frame as `Upscaler.run` does."""
+    def __call__(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> tuple[Planes, Tensor]:
+        """Render (n, h, w) integer planes; returns planes of `size` and a doubt per frame as `Upscaler.run` does.
+
+        Raises Cancelled at the next tile once `cancel` is set; so does `exact`.
+        """
         rgb = to_rgb(planes, self.source, self.source_color)
         doubt = torch.zeros(len(rgb), dtype=torch.int32, device=rgb.device)
         for _ in range(self.passes):
-            rgb, found = self.upscaler.run(rgb)
+            rgb, found = self.upscaler.run(rgb, cancel=cancel)
             doubt = torch.maximum(doubt, found)
         return self._finish(rgb), doubt
 
     @torch.inference_mode()
-    def exact(self, planes: Sequence[Tensor]) -> Planes:
+    def exact(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> Planes:
         """The same with the network in float32, for a batch that was doubted."""
         rgb = to_rgb(planes, self.source, self.source_color)
         for _ in range(self.passes):
-            rgb = self.upscaler.rerun_exact(rgb)
+            rgb = self.upscaler.rerun_exact(rgb, cancel=cancel)
         return self._finish(rgb)
 
     def _finish(self, rgb: Tensor) -> Planes:

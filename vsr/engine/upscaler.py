@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vsr.engine.tiling import Window, halved, windows
 from vsr.errors import ModelError
 from vsr.models.spec import ModelSpec
+from vsr.stage import Cancel
 
 log = logging.getLogger(__name__)
 
@@ -84,47 +85,48 @@ class Upscaler:
         return high if rgb.dtype == np.float32 else np.rint(high * top).astype(rgb.dtype)
 
     @torch.inference_mode()
-    def run(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, rgb: Tensor, *, cancel: Cancel | None = None) -> tuple[Tensor, Tensor]:
         """Upscale (n, 3, h, w) float32 on the device; returns the result, in [0, 1], and a doubt per frame.
 
         A doubt (n,) int32 is 2 when a tile holds NaN or Inf, 1 when one is black where its source is not
         and a wider type might know better, else 0.
         Nothing here waits for the device: the caller reads the doubts when the frames come back, and calls
         `rerun_exact` for a batch with any. Out of memory sends a batch through frame by frame, then halves the tile.
+        Raises Cancelled at the next tile once `cancel` is set.
         """
         if rgb.ndim != 4 or rgb.shape[1] != 3:
             raise ValueError(f"shape {tuple(rgb.shape)}: expected (n, 3, h, w)")
-        return self._within_memory(self._net, rgb)
+        return self._within_memory(self._net, rgb, cancel)
 
     @torch.inference_mode()
-    def rerun_exact(self, rgb: Tensor) -> Tensor:
+    def rerun_exact(self, rgb: Tensor, *, cancel: Cancel | None = None) -> Tensor:
         """The same in float32, for a batch that `run` doubted. A black result is then believed.
 
-        Out of memory is mended as in `run`. Raises ModelError when even this is not finite.
+        Out of memory and `cancel` are as in `run`. Raises ModelError when even this is not finite.
         """
         self._count("the result was not finite, or black where the source is not: computed again in float32")
         exact = self._exact.to(self.device)
-        parts = [self._within_memory(exact, frame) for frame in rgb.split(1)]
+        parts = [self._within_memory(exact, frame, cancel) for frame in rgb.split(1)]
         if any(int(doubt.max()) == _NOT_FINITE for _, doubt in parts):
             raise ModelError(f"{self.spec.name}: gives NaN or infinite values even in float32; use another model")
         return torch.cat([result for result, _ in parts])
 
-    def _within_memory(self, net: nn.Module, rgb: Tensor) -> tuple[Tensor, Tensor]:
+    def _within_memory(self, net: nn.Module, rgb: Tensor, cancel: Cancel | None) -> tuple[Tensor, Tensor]:
         """As `_tiled`, in parts as small as memory asks for. What failed is freed before it is tried again."""
         while True:
             tile = self.tile
             try:
-                return self._tiled(net, rgb, tile)
+                return self._tiled(net, rgb, tile, cancel)
             except (RuntimeError, MemoryError) as e:
                 if not _is_out_of_memory(e):
                     raise
             if len(rgb) > 1:
                 self._count("out of memory: this batch goes through frame by frame")
-                parts = [self._within_memory(net, frame) for frame in rgb.split(1)]
+                parts = [self._within_memory(net, frame, cancel) for frame in rgb.split(1)]
                 return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
             self._shrink(rgb.shape[-2], rgb.shape[-1], tile)
 
-    def _tiled(self, net: nn.Module, rgb: Tensor, tile: int | None) -> tuple[Tensor, Tensor]:
+    def _tiled(self, net: nn.Module, rgb: Tensor, tile: int | None, cancel: Cancel | None) -> tuple[Tensor, Tensor]:
         n, _, height, width = rgb.shape
         s, multiple = self.scale, self.spec.multiple
         padded = _pad(rgb, multiple)
@@ -135,6 +137,8 @@ class Upscaler:
         out = rgb.new_empty((n, 3, h * s, w * s))
         doubt = torch.zeros(n, dtype=torch.int32, device=rgb.device)
         for window in windows(h, w, max(tile, multiple), self.overlap, multiple):
+            if cancel is not None:
+                cancel.check()
             r, c = window.rows, window.columns
             high, found = self._window(net, padded[..., r.start : r.stop, c.start : c.stop])
             out[_kept_in_picture(window, s)] = high[_kept_in_window(window, s)]
