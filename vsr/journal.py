@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from vsr.disk import sync_file, sync_folder
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
 
@@ -48,7 +49,7 @@ class Journal:
             self.folder.mkdir()
             self._file = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
             self._append({"vsr": VERSION, **pinned})
-            fsync_folder(self.folder.parent)
+            sync_folder(self.folder.parent)
         except OSError as e:
             raise MediaError(f"{self.folder}: cannot be made: {e.strerror}; choose another output with -o") from e
 
@@ -58,7 +59,7 @@ class Journal:
     def add(self, *, index: int, pts: tuple[int, ...], last_crc: int) -> SegmentLine:
         """Record a segment whose file is closed, syncing first the file and then the line."""
         path = self.segment_path(index)
-        fsync_file(path)
+        sync_file(path)
         size = path.stat().st_size
         line = SegmentLine(index=index, file=path.name, pts=pts, last_crc=last_crc, size=size)
         self._append({"segment": index, "file": path.name, "size": size, "crc": last_crc, "pts": list(pts)})
@@ -89,20 +90,4 @@ class Journal:
         self._file.write(json.dumps(values, separators=(",", ":")) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        fsync_folder(self.folder)
-
-
-def fsync_file(path: Path) -> None:
-    """Have the system put the file's data on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Have the system put the folder's names on the disk, where it can."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    fsync_file(folder)
+        sync_folder(self.folder)

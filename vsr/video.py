@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vsr.disk import sync_folder
 from vsr.done import remember
 from vsr.engine.prefetch import DeviceQueue
 from vsr.errors import MediaError
@@ -12,7 +13,7 @@ from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent,
 from vsr.io.join import join
 from vsr.io.sink import FinishedSegment, VideoSink
 from vsr.io.source import Findings, VideoSource
-from vsr.journal import Journal, fsync_folder
+from vsr.journal import Journal
 from vsr.plan import Job, plan_clip
 from vsr.preset import load_preset
 from vsr.settings import UpscaleSettings
@@ -151,4 +152,4 @@ def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> N
     if findings:
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
     part.replace(job.output)
-    fsync_folder(job.output.parent)
+    sync_folder(job.output.parent)

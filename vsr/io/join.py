@@ -7,7 +7,6 @@ packet gets the time of its frame, decode times are rebuilt, and durations are t
 import hashlib
 import logging
 import math
-import os
 import re
 import statistics
 from array import array
@@ -27,6 +26,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
+from vsr.disk import sync_file, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, MediaInfo, SegmentFile, StreamInfo, StreamPlan
 from vsr.io.container import (
@@ -52,7 +52,6 @@ _COARSE_BASES = (Fraction(1, 90_000), Fraction(1, 1000))
 _PRIMING = Fraction(1, 5)  # seconds before a sound's start in which packets only warm the decoder up
 _MOST_REORDERED = 16  # frames: the bound of h264 and hevc
 _KEEPS_SAR_IN_MATROSKA = ("h264", "hevc")  # they say it themselves; PyAV 18 cannot make the muxer say it
-_DISK_IS_FULL = (28, 122)  # ENOSPC, EDQUOT
 _STALE_TAGS = re.compile(
     r"(BPS|DURATION|NUMBER_OF_FRAMES|NUMBER_OF_BYTES|_STATISTICS_\w+|SOURCE_ID)(-\w+)?"
     r"|ENCODER|VENDOR_ID|HANDLER_NAME|LANGUAGE|TITLE|ROTATE|ALPHA_MODE|FILENAME|MIMETYPE",
@@ -200,11 +199,8 @@ def join(
                     delay = e.delay
                     source.seek(0)
     except (FFmpegError, OSError, ValueError) as e:
-        if isinstance(e, OSError) and e.errno in _DISK_IS_FULL:
-            what = "the disk is full; make room and run the same command"
-        else:
-            what = f"cannot be written: {getattr(e, 'strerror', None) or e}; choose another output with -o"
-        raise MediaError(f"{output}: {what}") from e
+        otherwise = f"cannot be written: {getattr(e, 'strerror', None) or e}; choose another output with -o"
+        raise MediaError(f"{output}: {why_not_written(e, otherwise)}") from e
 
 
 class _Join:
@@ -254,7 +250,7 @@ class _Join:
                 with suppress(FFmpegError, OSError, ValueError):
                     file.close()
                 output.unlink(missing_ok=True)
-        _sync(output)
+        sync_file(output)
         return self._result(tracks, [*notes, *self._notes])
 
     def _options(self) -> dict[str, str]:
@@ -731,11 +727,3 @@ def _scaled_matrix(info: MediaInfo, picture: Picture) -> tuple[int, ...] | None:
 def _loses_aspect(picture: Picture, container: Container) -> bool:
     ratio = picture.sample_aspect_ratio
     return ratio not in (None, 1) and container in ("mkv", "webm") and picture.codec not in _KEEPS_SAR_IN_MATROSKA
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from vsr.disk import why_not_written
 from vsr.errors import MediaError
 from vsr.frames import Plane, RenderedBatch
 from vsr.io.encoders import EncoderPlan, quiet_encoders
@@ -203,6 +204,5 @@ class _LibavEncoder:
             raise self._failed(e) from e
 
     def _failed(self, error: Exception) -> MediaError:
-        is_disk = isinstance(error, OSError) and error.errno in (28, 122)
-        what = "the disk is full; make room and run the same command" if is_disk else f"encoding failed: {error}"
-        return MediaError(f"{self._path.parent}: {what}")
+        otherwise = f"{self._plan.name} failed: {error}; choose another --encoder or --codec"
+        return MediaError(f"{self._path.parent}: {why_not_written(error, otherwise)}")
