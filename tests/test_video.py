@@ -1,5 +1,6 @@
 """The whole flow of a clip: times, streams, segments, failures."""
 
+import errno
 import json
 import os
 from fractions import Fraction
@@ -260,6 +261,28 @@ def test_a_cancelled_run_keeps_what_is_done_and_leaves_no_output(tmp_path, neare
     assert {p.name for p in folder.glob("*.mkv")} == journalled, "the open segment is dropped"
     run(source, tmp_path / "out.mkv", nearest)
     assert len(read_frames(tmp_path / "out.mkv")) == 100
+
+
+def test_what_others_put_into_the_folder_of_segments_stays(tmp_path, nearest):
+    source = make_clip(tmp_path / "in.mkv", frames=3)
+    folder = tmp_path / "out.mkv.vsr"
+    folder.mkdir()
+    for name in ("mine.mkv", ".DS_Store"):
+        (folder / name).write_bytes(b"precious")
+    run(source, tmp_path / "out.mkv", nearest)
+    assert len(read_frames(tmp_path / "out.mkv")) == 3
+    assert {path.name for path in folder.iterdir()} == {"mine.mkv", ".DS_Store"}
+
+
+def test_a_disk_that_fills_up_at_the_journal_is_one_line(tmp_path, nearest, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vsr.journal.sync_file", full)
+    source = make_clip(tmp_path / "in.mkv", frames=3)
+    line = line_or_none(source, tmp_path / "out.mkv", nearest)
+    assert line == f"{tmp_path / 'out.mkv.vsr'}: the disk is full; make room and run the same command"
+    assert not (tmp_path / "out.mkv").exists()
 
 
 def test_an_existing_output_is_refused_without_overwrite(tmp_path, nearest):

@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
-from vsr.disk import sync_file, sync_folder
+from vsr.disk import sync_file, sync_folder, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
 
 VERSION = 1
+_OURS = ("[0-9]*.mkv", "journal.jsonl", "joined.*.part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Journal:
     def __init__(self, output: Path) -> None:
         self.folder = output.with_name(output.name + ".vsr")
         self.lines: list[SegmentLine] = []
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,26 +45,34 @@ class Journal:
         self.close()
 
     def begin(self, pinned: Mapping[str, object]) -> None:
-        """Start anew in an empty folder; `pinned` becomes the first line. Raises MediaError if it cannot be made."""
+        """Start anew; `pinned` becomes the first line. Raises MediaError if it cannot be made."""
         try:
             self.remove()
-            self.folder.mkdir()
+            self.folder.mkdir(exist_ok=True)
             self._file = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
             self._append({"vsr": VERSION, **pinned})
             sync_folder(self.folder.parent)
         except OSError as e:
-            raise MediaError(f"{self.folder}: cannot be made: {e.strerror}; choose another output with -o") from e
+            otherwise = f"cannot be made: {e.strerror}; choose another output with -o"
+            raise MediaError(f"{self.folder}: {why_not_written(e, otherwise)}") from e
 
     def segment_path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.mkv"
 
     def add(self, *, index: int, pts: tuple[int, ...], last_crc: int) -> SegmentLine:
-        """Record a segment whose file is closed, syncing first the file and then the line."""
+        """Record a segment whose file is closed, syncing first the file and then the line.
+
+        Raises MediaError when the disk is full or fails.
+        """
         path = self.segment_path(index)
-        sync_file(path)
-        size = path.stat().st_size
+        try:
+            sync_file(path)
+            size = path.stat().st_size
+            self._append({"segment": index, "file": path.name, "size": size, "crc": last_crc, "pts": list(pts)})
+        except OSError as e:
+            otherwise = f"cannot be written: {e.strerror}; choose another output with -o"
+            raise MediaError(f"{self.folder}: {why_not_written(e, otherwise)}") from e
         line = SegmentLine(index=index, file=path.name, pts=pts, last_crc=last_crc, size=size)
-        self._append({"segment": index, "file": path.name, "size": size, "crc": last_crc, "pts": list(pts)})
         self.lines.append(line)
         return line
 
@@ -72,21 +82,22 @@ class Journal:
         return [SegmentFile(path=self.folder / line.file, pts=line.pts) for line in lines]
 
     def close(self) -> None:
-        file = getattr(self, "_file", None)
-        if file is not None:
-            file.close()
+        if self._file is not None:
+            self._file.close()
 
     def remove(self) -> None:
         """Delete the folder with all that a run put there; other files keep it alive."""
         self.close()
         if not self.folder.is_dir():
             return
-        for path in self.folder.iterdir():
-            if path.suffix in (".mkv", ".jsonl", ".part"):
+        for pattern in _OURS:
+            for path in self.folder.glob(pattern):
                 path.unlink()
-        self.folder.rmdir()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _append(self, values: Mapping[str, object]) -> None:
+        assert self._file is not None
         self._file.write(json.dumps(values, separators=(",", ":")) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
