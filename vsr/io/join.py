@@ -575,7 +575,8 @@ def _ranked(segments: Sequence[SegmentFile], codec: str) -> Iterator[tuple[Packe
         with _open_segment(segment) as file:
             stream = _video_of(file)
             if before and codec in ("h264", "hevc") and stream.codec_context.extradata != extradata:
-                raise MediaError(f"{segment.path}: was encoded with other settings than those before; use --restart")
+                what = "was encoded with other settings than those before"
+                raise MediaError(f"{segment.path}: {what}; run the same command again")
             extradata = stream.codec_context.extradata
             packets = (packet for packet in file.demux(stream) if packet.size)
             for packet, rank in zip(packets, ranks, strict=True):
@@ -589,7 +590,7 @@ def _ranks(segment: SegmentFile) -> list[int]:
         times = [packet.pts or 0 for packet in file.demux(_video_of(file)) if packet.size]
     if len(times) != len(segment.pts):
         what = f"holds {len(times)} frames where the journal has {len(segment.pts)}"
-        raise MediaError(f"{segment.path}: {what}; use --restart")
+        raise MediaError(f"{segment.path}: {what}; run the same command again")
     ranks = [0] * len(times)
     for rank, number in enumerate(sorted(range(len(times)), key=lambda n: (times[n], n))):
         ranks[number] = rank
@@ -600,7 +601,7 @@ def _open_segment(segment: SegmentFile) -> InputContainer:
     try:
         return av.open(str(segment.path.absolute()), "r", format="matroska")
     except (FFmpegError, ValueError, OSError) as e:
-        raise MediaError(f"{segment.path}: a finished segment cannot be read; use --restart") from e
+        raise MediaError(f"{segment.path}: a finished segment cannot be read; run the same command again") from e
 
 
 def _video_of(segment: InputContainer) -> VideoStream:
