@@ -142,3 +142,9 @@ def test_fidelity_of_a_type_with_itself_is_all_but_perfect():
     psnr, mean = measure_fidelity(net, CPU, torch.float32, probe_picture())
     assert psnr > 120, "only the order of sums differs between memory formats"
     assert mean < 1e-3
+
+
+def test_an_unknown_precision_is_one_line():
+    net, _ = load_model(find("vsr-fast-x4"))
+    with pytest.raises(ConfigError, match="precision = fp8: unknown; give auto, fp32, bf16, fp16"):
+        choose_precision("fp8", net, CPU, fidelity=FIDELITY_8_BIT)  # pyright: ignore[reportArgumentType]

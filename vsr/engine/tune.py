@@ -88,8 +88,11 @@ def choose_precision(
     """The type to compute in, and the reason. "auto" takes the device's fast type if it holds `fidelity`.
 
     The bound is measured on a fixed probe picture, so that the choice depends on the model and the device only.
+    Raises ConfigError for an unknown name.
     """
     if wanted != "auto":
+        if wanted not in _TYPES:  # from Python, where nothing holds a name to the type
+            raise ConfigError(f"precision = {wanted}: unknown; give auto, {', '.join(_TYPES)}")
         return _TYPES[wanted], "as asked"
     for dtype in fast_types(device):
         psnr, mean = measure_fidelity(net, device, dtype, probe_picture())
