@@ -27,7 +27,7 @@ class SystemEncoder:
 
     @staticmethod
     def rehearse(plan: EncoderPlan) -> None:
-        """Encode one black frame into nothing, so that a refusal is known before the first frame. Raises MediaError."""
+        """Encode one frame of anything into nothing, so that a refusal is known at the start. Raises MediaError."""
         with tempfile.TemporaryDirectory() as folder:
             encoder = SystemEncoder(plan, Path(folder) / "rehearsal.mkv")
             sizes = plan.layout.plane_sizes(plan.height, plan.width)

@@ -43,7 +43,7 @@ class SegmentEncoder(Protocol):
 
 
 class VideoSink:
-    """Writes batches into segments. The open one is deleted when the context is left before it is whole."""
+    """Writes batches into segments. The open one is deleted when `write` ends before it is whole."""
 
     def __init__(
         self,

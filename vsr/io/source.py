@@ -149,7 +149,7 @@ class VideoSource:
                 yield timed
 
     def _decoded(self, threading: str, seek_to: int | None) -> Iterator[_Timed]:
-        """Frames as the decoder gives them, with their best known times. Raises _Damaged when `threading` is AUTO."""
+        """Frames as decoded, with their best known times. Raises _DamagedError when `threading` is AUTO."""
         tolerant = threading == "SLICE"
         with open_input(self._info.path) as container:
             stream = container.streams[self._info.video.index]
