@@ -1,6 +1,5 @@
 """Everything about a clip's run that is decided before its first frame."""
 
-import logging
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,8 +26,6 @@ from vsr.io.probe import probe
 from vsr.io.sink import rehearse
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.settings import UpscaleSettings, choose_model
-
-log = logging.getLogger(__name__)
 
 DEFAULT_SCALE = Fraction(4)
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
@@ -87,7 +84,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         size=(encoder.height, encoder.width),
         passes=settings.passes,
     )
-    pinned = _pinned(info, settings, renderer, encoder, batch, cores)
+    pinned = _pinned(info, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
     finished = not settings.overwrite and target.exists() and is_done(target, pinned)
     if target.exists() and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
@@ -103,7 +100,15 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         renderer=renderer,
         batch=batch,
         cores=cores,
-        event=_plan_event(info, target, renderer, encoder, streams, (why_device, why_precision), settings),
+        event=_plan_event(
+            info,
+            settings,
+            output=target,
+            renderer=renderer,
+            encoder=encoder,
+            streams=streams,
+            why=(why_device, why_precision),
+        ),
         notes=tuple(notes),
         pinned=pinned,
         is_finished=finished,
@@ -151,11 +156,11 @@ def _default_container(info: MediaInfo, settings: UpscaleSettings, width: int) -
 
 def _output_path(source: Path, output: Path | None, settings: UpscaleSettings, suffix: str) -> Path:
     """Where the result goes. Raises MediaError when that cannot be."""
-    target = output
     if output is None or output.is_dir():
         folder = source.parent if output is None else output
         target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
-    assert target is not None
+    else:
+        target = output
     if not target.parent.is_dir():
         raise MediaError(f"{target.parent}: no such folder; make it first")
     if target.exists() and target.samefile(source):
@@ -220,24 +225,25 @@ def describe_color(color: ColorSpec) -> str:
 
 def _plan_event(
     info: MediaInfo,
+    settings: UpscaleSettings,
+    *,
     output: Path,
     renderer: Renderer,
     encoder: EncoderPlan,
     streams: tuple[StreamPlan, ...],
     why: tuple[str, str],
-    settings: UpscaleSettings,
 ) -> PlanEvent:
-    upscaler, video = renderer.upscaler, info.video
+    (why_device, why_precision), upscaler, video = why, renderer.upscaler, info.video
     tile = "whole frames" if upscaler.tile is None else f"{upscaler.tile} px, overlap {upscaler.overlap}"
     options = " ".join(f"{key}={value}" for key, value in encoder.options.items())
     return PlanEvent(
         source=str(info.path),
         output=str(output),
         device=str(upscaler.device),
-        why_device=why[0],
+        why_device=why_device,
         model=upscaler.spec.name,
         network_scale=upscaler.scale,
-        precision=f"{PRECISION_NAMES[upscaler.dtype]} ({why[1]})",
+        precision=f"{PRECISION_NAMES[upscaler.dtype]} ({why_precision})",
         tile=tile,
         source_size=(video.height, video.width),
         output_size=renderer.size,
@@ -262,7 +268,7 @@ def _estimate(video: VideoInfo, settings: UpscaleSettings) -> int | None:
 
 
 def _pinned(
-    info: MediaInfo, settings: UpscaleSettings, renderer: Renderer, encoder: EncoderPlan, batch: int, cores: Cores
+    info: MediaInfo, settings: UpscaleSettings, *, renderer: Renderer, encoder: EncoderPlan, batch: int, cores: Cores
 ) -> dict[str, object]:
     """All that changes the output's bytes, for the journal's first line."""
     upscaler, stat = renderer.upscaler, info.path.stat()
