@@ -85,7 +85,10 @@ def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str 
 def _canonical(name: str, *, is_system: bool) -> str:
     """The codec an encoder makes: libav's own name for it, else read off names such as hevc_nvenc or libx264."""
     try:
-        return Codec(name, "w").canonical_name
+        codec = Codec(name, "w")
+        if codec.type != "video":
+            raise ConfigError(f"encoder = {name}: makes no video; give an encoder of pictures, or --codec")
+        return codec.canonical_name
     except (FFmpegError, ValueError) as e:
         for part, codec in (("264", "h264"), ("265", "hevc"), ("hevc", "hevc"), ("av1", "av1"), ("vp9", "vp9")):
             if is_system and part in name:
@@ -155,6 +158,8 @@ def _formats(encoder: str, wanted: PixelLayout) -> list[str]:
     except (FFmpegError, ValueError) as e:
         raise ConfigError(f"encoder = {encoder}: no encoder of this build of PyAV; see --codec") from e
     names = [f.name for f in found if not f.name.startswith("yuvj") and not has_alpha(f.name)]
+    if encoder == "libx264":  # its gray forgets the matrix, and is decoded as 4:2:0 anyway
+        names = [name for name in names if not name.startswith("gray")]
     usable = []
     for name in names:
         try:

@@ -1,7 +1,9 @@
 """Encoding: frames into segment files, each with an encoder of its own, so that its bytes depend on its frames only."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -118,18 +120,48 @@ def rehearse(plan: EncoderPlan) -> None:
         SystemEncoder.rehearse(plan)
         return
     quiet_encoders()
-    with libav_log.Capture() as lines:
+    with _libav_errors() as lines, _no_stderr():
         try:
             context = av.CodecContext.create(plan.name, "w")
             assert isinstance(context, VideoCodecContext)
             configure(context, plan)
             context.open()
         except (FFmpegError, ValueError, OSError) as e:
-            raise MediaError(_refusal(plan, e, [text for level, _, text in lines if level <= libav_log.ERROR])) from e
+            raise MediaError(_refusal(plan, e, [text for _, _, text in lines])) from e
+
+
+@contextmanager
+def _libav_errors() -> Iterator[list[tuple[int, str, str]]]:
+    """What libav logs as an error meanwhile: (level, from, text). PyAV keeps none unless a level is set."""
+    before = libav_log.get_level()
+    libav_log.set_level(libav_log.ERROR)
+    try:
+        with libav_log.Capture() as lines:
+            yield lines
+    finally:
+        libav_log.set_level(before)
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Let nothing through to stderr: x264 writes there itself before libav has told it not to."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _refusal(plan: EncoderPlan, error: Exception, lines: list[str]) -> str:
-    reason = "; ".join(line.strip() for line in lines if line.strip()) or str(error)
+    reason = "; ".join(line.strip().rstrip(".") for line in lines if line.strip())
+    reason = reason or getattr(error, "strerror", None) or str(error)
     what = f"{plan.name} refuses {plan.width}x{plan.height} {plan.pix_fmt}: {reason}"
     return f"{what}; choose another --codec, --size or --encoder-option"
 
