@@ -12,11 +12,12 @@ import pytest
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
 
 from tests.media_maker import HD, SD, Audio, Chapter, Subtitle, make_clip
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, PixelLayout
-from vsr.io.probe import guess_color, open_input, packets_of, probe, quarter_turn
+from vsr.io.probe import guess_color, open_input, packets_of, probe, quarter_turn, side_data_of
 
 _YUV = PixelLayout(name="yuv420p", kind="yuv", depth=8, log2_chroma=(1, 1))
 _RGB = PixelLayout(name="gbrp", kind="rgb", depth=8)
@@ -321,3 +322,12 @@ def test_every_good_file_of_the_real_media_is_as_its_index_says(media: Path) -> 
         if said["prim"] != "2":
             assert video.color.primaries == int(said["prim"]), row["file"]
         assert video.color.full_range == (said["rng"] == "2"), row["file"]
+
+
+def test_side_data_newer_than_pyav_is_passed_over():
+    class Frame:
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")  # what PyAV 18 does for a frame with Exif
+
+    assert side_data_of(cast(VideoFrame, Frame())) == {}

@@ -451,3 +451,42 @@ def test_the_systems_ffmpeg_encodes_with_the_same_times(tmp_path, nearest):
     with pytest.raises((MediaError, ConfigError)) as caught:
         run(source, tmp_path / "bad.mp4", nearest, encoder="ffmpeg:nosuch264")
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_cannot_be_are_one_line(tmp_path, nearest):
+    source = make_clip(tmp_path / "in.mkv", frames=3)
+    (tmp_path / "loop").symlink_to("loop")
+    for output in (tmp_path / f"{'a' * 300}.mkv", tmp_path / "loop" / "out.mkv", tmp_path / "nu\0ll.mkv"):
+        line = line_or_none(source, output, nearest)
+        assert line is not None
+        assert "cannot be looked up" in line
+
+
+def test_a_refusing_encoder_is_one_line_with_its_reason(tmp_path, nearest, capfd):
+    source = make_clip(tmp_path / "in.mkv", frames=3)
+    line = line_or_none(source, tmp_path / "out.mkv", nearest, encoder_preset="sloow")
+    assert line is not None
+    assert "refuses" in line
+    assert "sloow" in line
+    line = line_or_none(source, tmp_path / "out.mkv", nearest, codec="av1", crf=1000)
+    assert line is not None
+    assert "out of range" in line
+    assert "x264" not in capfd.readouterr().err, "x264 complains on stderr by itself"
+    with pytest.raises(ConfigError, match="makes no video"):
+        run(source, tmp_path / "out.mkv", nearest, encoder="flac")
+
+
+def test_gray_clips_become_h264_with_their_tags(tmp_path, nearest):
+    source = make_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="gray", frames=3)
+    run(source, tmp_path / "out.mkv", nearest)
+    with av.open(str(tmp_path / "out.mkv")) as new:
+        assert next(new.decode(video=0)).colorspace == 6
+
+
+def test_frames_that_avi_leaves_out_on_purpose_are_not_missing(tmp_path, nearest):
+    times = [0, 1, 2, 5, 6, 7, 20, 21]  # AVI holds empty chunks between, and counts them as frames
+    source = make_clip(
+        tmp_path / "in.avi", codec="mpeg4", pts=times, time_base=Fraction(1, 25), options={"bf": "0"}, color=None
+    )
+    done, _ = run(source, tmp_path / "out.mkv", nearest)
+    assert (done.frames, done.lost_frames) == (8, 0)

@@ -137,9 +137,21 @@ def _output_size(
     return (max(2, round(wide / shape / 2) * 2), max(2, round(wide / 2) * 2)), Fraction(1)
 
 
+def _looked_up(path: Path) -> Path:
+    """The same path. Raises MediaError where the system would not even say whether it is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as e:  # too long, a folder that may not be entered; a null in the name
+        why = getattr(e, "strerror", None) or e
+        raise MediaError(f"{path}: cannot be looked up ({why}); choose another output with -o") from e
+    return path
+
+
 def _container_of(output: Path | None) -> str | None:
     """The container that the output's suffix orders, or None where the name is ours to make."""
-    if output is None or output.is_dir():
+    if output is None or _looked_up(output).is_dir():
         return None
     suffix = output.suffix.lower().lstrip(".")
     if suffix not in CONTAINERS:
@@ -161,7 +173,7 @@ def _output_path(source: Path, output: Path | None, settings: UpscaleSettings, s
         target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
     else:
         target = output
-    if not target.parent.is_dir():
+    if not _looked_up(target).parent.is_dir():
         raise MediaError(f"{target.parent}: no such folder; make it first")
     if target.exists() and target.samefile(source):
         raise MediaError(f"{target}: is the source itself; choose another output with -o")

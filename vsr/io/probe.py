@@ -182,17 +182,12 @@ def codec_name(stream: Stream) -> str:
 
 
 def side_data_of(frame: VideoFrame) -> dict[str, bytes]:
-    """What a frame carries beside its samples, by libav's names; types that PyAV does not know are left out."""
-    found: dict[str, bytes] = {}
-    entries = cast(Iterator[SideData], iter(frame.side_data))  # values, whatever its stub says
-    while True:
-        try:
-            entry = next(entries)
-            found[entry.type.name] = bytes(entry)
-        except StopIteration:
-            return found
-        except ValueError:  # a type newer than PyAV
-            continue
+    """What a frame carries beside its samples, by libav's names; nothing where PyAV does not know a type."""
+    try:
+        entries = cast(Iterator[SideData], iter(frame.side_data))  # values, whatever its stub says
+        return {entry.type.name: bytes(entry) for entry in entries}
+    except ValueError:  # one of a type newer than PyAV, such as Exif, and PyAV 18 hands out none
+        return {}
 
 
 def display_matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:

@@ -203,6 +203,8 @@ class VideoSource:
     def _missing_at_end(self, stream: VideoStream, clock: "_Clock") -> None:
         """Tell when the file promised more than it held: containers hide a cut-off tail without any error."""
         missing = stream.frames - clock.packets if stream.frames else 0
+        if self._info.container == "avi" and clock.last is not None:  # its count includes frames left out on purpose
+            missing = min(missing, stream.frames - 1 - clock.last)
         promised = _promised_end(stream)
         if promised is not None and clock.last is not None:
             short = promised - clock.last * self._info.video.time_base
