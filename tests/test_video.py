@@ -220,7 +220,19 @@ def test_an_empty_part_is_one_line(tmp_path, nearest):
     source = make_clip(tmp_path / "in.mkv", frames=5)
     with pytest.raises(MediaError, match="no frame to upscale"):
         run(source, tmp_path / "out.mkv", nearest, start=Fraction(50))
-    assert not (tmp_path / "out.mkv").exists()
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_an_output_that_appears_meanwhile_is_not_overwritten(tmp_path, nearest):
+    source, output = make_clip(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv"
+
+    def make(event):
+        if isinstance(event, SegmentEvent):
+            output.write_bytes(b"precious")
+
+    with pytest.raises(MediaError, match="another program meanwhile"):
+        upscale_video(source, output, settings=settings(nearest), on_event=make)
+    assert output.read_bytes() == b"precious"
 
 
 def test_events_tell_the_run_in_order(tmp_path, nearest):
@@ -490,3 +502,26 @@ def test_frames_that_avi_leaves_out_on_purpose_are_not_missing(tmp_path, nearest
     )
     done, _ = run(source, tmp_path / "out.mkv", nearest)
     assert (done.frames, done.lost_frames) == (8, 0)
+
+
+def test_two_runs_do_not_write_one_output(tmp_path, nearest):
+    source, output = make_clip(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv"
+    with Journal(output) as first:
+        first.begin({})
+        line = line_or_none(source, output, nearest)
+        assert line is not None
+        assert "another run writes there" in line
+        assert (first.folder / "journal.jsonl").is_file(), "the first one's work is untouched"
+    run(source, output, nearest)
+    assert not first.folder.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_journal_on_a_full_disk_is_one_line(tmp_path):
+    (tmp_path / "out.mkv.vsr").mkdir()
+    journal = Journal(tmp_path / "out.mkv")
+    with pytest.raises(MediaError, match="the disk is full"), journal:
+        journal.begin({})
+        journal._file = Path("/dev/full").open("w", encoding="utf-8")
+        journal.segment_path(0).write_bytes(b"a segment")
+        journal.add(index=0, pts=(0,), last_crc=0)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 from vsr.done import is_done
@@ -285,6 +286,7 @@ def _pinned(
     """All that changes the output's bytes, for the journal's first line."""
     upscaler, stat = renderer.upscaler, info.path.stat()
     return {
+        "versions": {name: version(name) for name in ("vsr", "torch", "av")},
         "source": str(info.path.absolute()),
         "source_size": stat.st_size,
         "source_mtime_ns": stat.st_mtime_ns,

@@ -57,6 +57,10 @@ def upscale_video(
     with Journal(job.output) as journal:
         journal.begin(job.pinned)
         findings = produce(job, journal, tell, cancel)
+        if not findings.frames:
+            journal.remove()
+            why = findings.damage[0] if findings.damage else "none lies between --start and --end"
+            raise MediaError(f"{job.info.path}: no frame to upscale: {why}; give a whole clip")
         _join_and_check(job, journal, tell, cancel)
         journal.remove()
     if not findings.lost:
@@ -101,7 +105,7 @@ def produce(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> Findings:
             tell(ProgressEvent(frames=frames, total=job.event.frames, waits_for=_bottleneck(loaded, rendered)))
             told = _tell_segments(journal, told, tell)
         _tell_segments(journal, told, tell)
-    _tell_findings(job, source.findings, tell)
+    _tell_findings(source.findings, tell)
     return source.findings
 
 
@@ -118,11 +122,8 @@ def _tell_segments(journal: Journal, told: int, tell: Tell) -> int:
     return told
 
 
-def _tell_findings(job: Job, findings: Findings, tell: Tell) -> None:
-    """Say what decoding found; without a single frame there is nothing to deliver. Raises MediaError."""
-    if not findings.frames:
-        why = findings.damage[0] if findings.damage else "none lies between --start and --end"
-        raise MediaError(f"{job.info.path}: no frame to upscale: {why}; give a whole clip")
+def _tell_findings(findings: Findings, tell: Tell) -> None:
+    """Say what decoding found."""
     for line in [*findings.notes, *findings.damage[:_MOST_LINES]]:
         tell(NoteEvent(message=line))
     more = len(findings.damage) - _MOST_LINES
@@ -151,5 +152,7 @@ def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> N
     findings = check_output(part, joined, cancel=cancel)
     if findings:
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
+    if job.output.exists() and not settings.overwrite:  # it was not there when the run began
+        raise MediaError(f"{job.output}: was made by another program meanwhile; choose another output with -o")
     part.replace(job.output)
     sync_folder(job.output.parent)
