@@ -20,6 +20,7 @@ from tests.media_maker import (
 )
 from vsr.errors import Cancelled, ConfigError, MediaError, ModelError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.journal import Journal
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
 from vsr.video import upscale_video
@@ -518,10 +519,10 @@ def test_two_runs_do_not_write_one_output(tmp_path, nearest):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_journal_on_a_full_disk_is_one_line(tmp_path):
-    (tmp_path / "out.mkv.vsr").mkdir()
-    journal = Journal(tmp_path / "out.mkv")
-    with pytest.raises(MediaError, match="the disk is full"), journal:
+    with Journal(tmp_path / "out.mkv") as journal, Path("/dev/full").open("wb") as full:
         journal.begin({})
-        journal._file = Path("/dev/full").open("w", encoding="utf-8")
         journal.segment_path(0).write_bytes(b"a segment")
-        journal.add(index=0, pts=(0,), last_crc=0)
+        assert journal._file is not None
+        os.dup2(full.fileno(), journal._file.fileno())
+        with pytest.raises(MediaError, match="the disk is full"):
+            journal.add(index=0, pts=(0,), last_crc=0)

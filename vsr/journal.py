@@ -7,11 +7,12 @@ The first line pins all that changes pixels, so that a later run can tell whethe
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TextIO
 
-from vsr.disk import sync_file, sync_folder, why_not_written
+from vsr.disk import lock_folder, sync_file, sync_folder, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
 
@@ -37,6 +38,7 @@ class Journal:
         self.folder = output.with_name(output.name + ".vsr")
         self.lines: list[SegmentLine] = []
         self._file: TextIO | None = None
+        self._lock: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,11 +49,14 @@ class Journal:
     def begin(self, pinned: Mapping[str, object]) -> None:
         """Start anew; `pinned` becomes the first line. Raises MediaError if it cannot be made."""
         try:
-            self.remove()
             self.folder.mkdir(exist_ok=True)
+            self._lock = lock_folder(self.folder)
+            self._clear()
             self._file = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
             self._append({"vsr": VERSION, **pinned})
             sync_folder(self.folder.parent)
+        except BlockingIOError as e:
+            raise MediaError(f"{self.folder}: another run writes there; wait for its end, or choose another -o") from e
         except OSError as e:
             otherwise = f"cannot be made: {e.strerror}; choose another output with -o"
             raise MediaError(f"{self.folder}: {why_not_written(e, otherwise)}") from e
@@ -82,19 +87,29 @@ class Journal:
         return [SegmentFile(path=self.folder / line.file, pts=line.pts) for line in lines]
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close_file()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def remove(self) -> None:
-        """Delete the folder with all that a run put there; other files keep it alive."""
+        """Delete the folder with all that this run put there; other files keep it alive."""
+        self._close_file()
+        self._clear()
+        with suppress(OSError):  # it holds others' files, or is a link
+            self.folder.rmdir()
         self.close()
-        if not self.folder.is_dir():
-            return
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # a full disk was told when the line was written
+                self._file.close()
+            self._file = None
+
+    def _clear(self) -> None:
         for pattern in _OURS:
             for path in self.folder.glob(pattern):
                 path.unlink()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
     def _append(self, values: Mapping[str, object]) -> None:
         assert self._file is not None
