@@ -7,7 +7,8 @@ from pathlib import Path
 from vsr.errors import MediaError
 from vsr.frames import StreamInfo
 from vsr.io.container import kept_flags
-from vsr.io.join import CopiedStream, Joined
+from vsr.io.copies import CopiedStream
+from vsr.io.join import Joined
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
 from vsr.stage import Cancel
 

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import Siting, StreamInfo
-from vsr.io.join import is_filler
+from vsr.io.copies import is_filler
 from vsr.io.probe import chroma_siting, describe_streams, display_matrix_of, open_input, packets_of
 from vsr.stage import Cancel
 

@@ -1,0 +1,250 @@
+"""The copied streams: which packets of the source are kept, and their times in the joined file."""
+
+import hashlib
+import logging
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+
+from vsr.frames import StreamInfo
+from vsr.io.container import Container, ExpectedStream
+from vsr.io.probe import packets_of
+from vsr.io.schedule import Schedule
+from vsr.io.segments import MOST_REORDERED
+
+log = logging.getLogger(__name__)
+
+_PRIMING = Fraction(1, 5)  # seconds before a sound's start in which packets only warm the decoder up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedStream:
+    """What was written of one copied stream. Filler packets (mov_text's empty ones) are not counted."""
+
+    expected: ExpectedStream
+    digest: str | None  # of all packets' bytes in order; None where the muxer rewrites them by rule
+    times: Sequence[int]  # of each packet, as written, in ticks
+    time_base: Fraction  # of `times`
+    source_tick: Fraction  # seconds: the precision with which the source knew them
+
+
+@dataclass(slots=True)
+class Track:
+    """A copied stream on its way: its clock, and what was written so far."""
+
+    info: StreamInfo
+    original: Stream
+    out: Stream
+    expected: ExpectedStream
+    container: Container
+    schedule: Schedule
+    source_tick: Fraction
+    filter: BitStreamFilterContext | None
+    is_rewritten: bool
+    base: Fraction = Fraction(1)  # seconds a tick in the output, known when its header is written
+    scale: tuple[int, int, int] = (1, 0, 1)  # written = (source * a + b) / c, to the nearest
+    hash: hashlib.blake2b = field(default_factory=hashlib.blake2b)
+    times: "array[int]" = field(default_factory=lambda: array("q"))
+    last_dts: int | None = None
+    last_pts: int | None = None  # in the source's ticks, as the next
+    next_pts: int | None = None
+    has_begun: bool = False
+    written: int = 0
+    damaged: int = 0  # packets that could not be written
+
+    def start_clock(self) -> None:
+        """Take over the output's ticks, which are known when its header is written."""
+        self.base = self.out.time_base or self.source_tick
+        ratio, offset = self.source_tick / self.base, self.schedule.shift / self.base
+        common = math.lcm(ratio.denominator, offset.denominator)
+        self.scale = (int(ratio * common), int(offset * common), common)
+
+    def packets_from(self, packet: Packet) -> Iterator[Packet]:
+        """What is written of a packet of the source, with its times in the output; nothing when it is left out."""
+        for one in self._filtered(packet):
+            yield from self._timed(one)
+
+    def result(self) -> CopiedStream:
+        """What was written of the stream."""
+        return CopiedStream(
+            expected=self.expected,
+            digest=None if self.is_rewritten else self.hash.hexdigest(),
+            times=self.times,
+            time_base=self.base,
+            source_tick=self.source_tick,
+        )
+
+    def _filtered(self, packet: Packet) -> list[Packet]:
+        """The packet in the form that the container holds; nothing while parts of it are missing, or damaged."""
+        if self.filter is None:
+            return [packet]
+        try:
+            return self.filter.filter(packet)
+        except FFmpegError as e:
+            log.info("%s: a packet at %s is damaged: %s", self.info.selector, packet.pts, e)
+            self.damaged += 1
+            return []
+
+    def _guessed_duration(self, pts: int) -> int:
+        """For a packet that tells none, in the source's ticks: mp4 cuts a last one that lasts for nothing (ALAC)."""
+        if self.info.kind == "subtitle":
+            return 0
+        return 1 if self.last_pts is None else max(1, pts - self.last_pts)
+
+    def _ticks(self, time: int) -> int:
+        a, b, c = self.scale
+        return (2 * (time * a + b) + c) // (2 * c)
+
+    def _timed(self, packet: Packet) -> Iterator[Packet]:
+        """The packet with its times in the output; nothing when it is left out."""
+        pts = packet.pts if packet.pts is not None else packet.dts
+        pts = self.next_pts if pts is None else pts
+        if pts is None:  # nothing before it tells where it belongs
+            return
+        dts = packet.dts if packet.dts is not None else pts
+        duration = packet.duration or self._guessed_duration(pts)
+        self.next_pts = pts + duration
+        self.last_pts = pts
+        is_key = packet.is_keyframe
+        wanted = self._wanted(pts, duration, is_key=is_key, is_hidden=packet.is_discard)
+        if wanted is None:
+            return
+        pts, duration = wanted
+        if self.info.kind != "video":
+            dts = pts
+        self.has_begun = True
+        self._place(packet, pts, dts, duration)
+        yield packet
+
+    def _wanted(self, pts: int, duration: int, *, is_key: bool, is_hidden: bool) -> tuple[int, int] | None:
+        """(pts, duration) of a packet that is kept, in the source's ticks; None when it is left out."""
+        tick, start, stop = self.source_tick, self.schedule.start, self.schedule.stop
+        kind = self.info.kind
+        begins, ends = pts * tick, (pts + max(duration, 1)) * tick
+        if is_hidden and kind == "audio" and not self._is_priming(begins):
+            return None
+        if stop is not None and begins >= stop:
+            return None
+        if start is not None and ends <= start:
+            return None
+        if start is not None and kind == "video" and not self.has_begun and (begins < start or not is_key):
+            return None
+        if kind == "subtitle" and duration:
+            first = max(pts, math.ceil(start / tick)) if start is not None else pts
+            last = min(pts + duration, math.floor(stop / tick)) if stop is not None else pts + duration
+            return first, max(1, last - first)
+        return pts, duration
+
+    def _is_priming(self, begins: Fraction) -> bool:
+        """Whether a hidden packet only warms the decoder up, rather than being cut away by the source's edit list."""
+        start = self.original.start_time or 0
+        return start * self.source_tick - _PRIMING <= begins < start * self.source_tick
+
+    def _place(self, packet: Packet, pts: int, dts: int, duration: int) -> None:
+        """Set a packet's times in the output's ticks; decode times that go back, as in damaged files, stay put."""
+        shown, decoded = self._ticks(pts), self._ticks(dts)
+        if self.last_dts is not None:
+            decoded = max(decoded, self.last_dts + (self.container in ("mp4", "mov")))  # which want them to rise
+        self.last_dts = decoded
+        packet.pts, packet.dts = max(shown, decoded), decoded
+        packet.duration = self._ticks(pts + duration) - shown if duration else 0
+        packet.time_base = self.base
+        packet.stream = self.out
+        self.written += 1
+        if not is_filler(self.info.codec, packet):
+            self.hash.update(packet)
+            self.times.append(packet.pts)
+
+
+def open_track(
+    expected: ExpectedStream, template: Stream, added: Stream, *, container: Container, schedule: Schedule
+) -> Track:
+    """A track from the source's stream `template` to the output's stream `added`; its clock starts with the header."""
+    extradata = template.codec_context.extradata or b""
+    is_annexb = expected.codec in ("h264", "hevc", "vvc") and not extradata.startswith(b"\x01")
+    return Track(
+        info=expected.source,
+        original=template,
+        out=added,
+        expected=expected,
+        container=container,
+        schedule=schedule,
+        source_tick=template.time_base or Fraction(1, 90_000),
+        filter=_filter(expected.codec, template),
+        is_rewritten=is_annexb,
+    )
+
+
+def copied_packets(source: InputContainer, tracks: Sequence[Track], notes: list[str]) -> Iterator[tuple[float, Packet]]:
+    """The other streams' packets, timed for the output, each with its decode time in seconds.
+
+    Where the source breaks off, the copies end, and `notes` gets a line that says so.
+    """
+    by_index = {track.info.index: track for track in tracks}
+    if not by_index:
+        return
+    streams = [source.streams[index] for index in by_index]
+    for packet in _until_damage(source, streams, notes):
+        track = by_index[packet.stream.index]
+        for timed in track.packets_from(packet):
+            yield (timed.dts or 0) * float(track.base), timed
+
+
+def is_filler(codec: str, packet: Packet) -> bool:
+    """Whether a packet only fills a gap: mov_text has empty texts that muxers add and drop as they like."""
+    return codec == "mov_text" and packet.size == 2 and bytes(packet) == b"\0\0"
+
+
+def _filter(codec: str, template: Stream) -> BitStreamFilterContext | None:
+    """What the muxers would do on their own, done here, so that it is known what they are given."""
+    if codec == "aac" and not template.codec_context.extradata:  # ADTS, from transport streams
+        return BitStreamFilterContext("aac_adtstoasc", template)
+    if codec == "hdmv_pgs_subtitle":  # Blu-ray splits a picture over packets; damaged, it would end in another stream
+        return BitStreamFilterContext("pgs_frame_merge", template)
+    return None
+
+
+def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Packet]:
+    """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
+    try:
+        yield from _with_decode_times(packet for packet in packets_of(source, *streams) if packet.size)
+    except (FFmpegError, OSError) as e:
+        notes.append(f"the source breaks off ({e.strerror}): its other streams end there")
+
+
+def _with_decode_times(packets: Iterator[Packet]) -> Iterator[Packet]:
+    """Give the first pictures of a copied stream the decode times that Matroska does not store."""
+    waiting: dict[int, list[Packet]] = {}
+    begun: set[int] = set()
+    for packet in packets:
+        index = packet.stream.index
+        if index in begun or packet.stream.type != "video":
+            yield packet
+            continue
+        held = waiting.setdefault(index, [])
+        held.append(packet)
+        if packet.dts is None and len(held) <= MOST_REORDERED:
+            continue
+        begun.add(index)
+        yield from _backfilled(waiting.pop(index))
+    for held in waiting.values():
+        yield from _backfilled(held)
+
+
+def _backfilled(packets: list[Packet]) -> Iterator[Packet]:
+    known = packets[-1].dts
+    lowest = min((packet.pts for packet in packets if packet.pts is not None), default=0)
+    known = lowest if known is None else known
+    step = max(1, packets[0].duration or 1)
+    for ahead, packet in zip(range(len(packets) - 1, -1, -1), packets, strict=True):
+        if packet.dts is None:
+            packet.dts = min(known - ahead * step, lowest - ahead)
+        yield packet

@@ -1,0 +1,40 @@
+"""What the joined picture must look like, and what containers can say of it."""
+
+from fractions import Fraction
+from typing import Protocol
+
+from vsr.frames import ColorSpec, MediaInfo
+from vsr.io.container import Container
+
+_KEEPS_SAR_IN_MATROSKA = ("h264", "hevc")  # they say it themselves; PyAV 18 cannot make the muxer say it
+
+
+class Picture(Protocol):
+    """What the joined video must look like; an EncoderPlan is one."""
+
+    @property
+    def codec(self) -> str: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def color(self) -> ColorSpec: ...
+    @property
+    def sample_aspect_ratio(self) -> Fraction | None: ...
+
+
+def scaled_matrix(info: MediaInfo, picture: Picture) -> tuple[int, ...] | None:
+    """The display matrix with its translation, which is in pixels, in the new picture's."""
+    matrix = info.video.display_matrix
+    if matrix is None:
+        return None
+    scale = Fraction(picture.height, info.video.height)
+    moved = [min(max(round(matrix[i] * scale), -(2**31)), 2**31 - 1) for i in (6, 7)]
+    return (*matrix[:6], *moved, matrix[8])
+
+
+def loses_aspect(picture: Picture, container: Container) -> bool:
+    """Whether the file cannot say that the picture's pixels are not square."""
+    ratio = picture.sample_aspect_ratio
+    return ratio not in (None, 1) and container in ("mkv", "webm") and picture.codec not in _KEEPS_SAR_IN_MATROSKA

@@ -1,0 +1,100 @@
+"""The encoded segments: their packets in decode order, each given the times of its frame."""
+
+from collections.abc import Iterator, Sequence
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vsr.errors import MediaError
+from vsr.frames import SegmentFile
+from vsr.io.container import Container
+from vsr.io.schedule import Schedule
+
+MOST_REORDERED = 16  # frames: the bound of h264 and hevc
+
+
+class ReorderedMoreError(Exception):
+    """A later segment reorders its frames more than was thought: begin again with `delay`."""
+
+    def __init__(self, delay: int) -> None:
+        super().__init__(delay)
+        self.delay = delay
+
+
+def video_packets(
+    segments: Sequence[SegmentFile], codec: str, schedule: Schedule, video: Stream, *, container: Container, delay: int
+) -> Iterator[Packet]:
+    """The segments' packets, timed. Decode times are the display times `delay` frames earlier: never too late.
+
+    Raises ReorderedMoreError when a frame is decoded further ahead of its turn than that.
+    """
+    pts, step = schedule.pts, schedule.step
+    first_dts = pts[0] - delay * step
+    for number, (packet, frame) in enumerate(_ranked(segments, codec)):
+        if number - frame > delay:
+            raise ReorderedMoreError(number - frame)
+        following = pts[frame + 1] if frame + 1 < len(pts) else schedule.end
+        packet.pts = pts[frame]
+        packet.dts = pts[number - delay] if number >= delay else pts[0] - (delay - number) * step
+        packet.duration = following - pts[frame]
+        if number == len(pts) - 1 and container in ("mp4", "mov"):
+            # there durations count from one decode time to the next: the last one makes up the whole
+            packet.duration = max(1, (schedule.end - pts[0]) - (packet.dts - first_dts))
+        packet.time_base = schedule.time_base
+        packet.stream = video
+        yield packet
+
+
+def reported_delay(segment: SegmentFile) -> int:
+    """How many frames the first segment says or shows to be decoded ahead of their turn."""
+    shown = max((number - rank for number, rank in enumerate(_ranks(segment))), default=0)
+    with open_segment(segment) as file:
+        return min(max(shown, video_of(file).codec_context.reorder_depth), MOST_REORDERED)
+
+
+def open_segment(segment: SegmentFile) -> InputContainer:
+    """Open a finished segment. Raises MediaError when it cannot be read."""
+    try:
+        return av.open(str(segment.path.absolute()), "r", format="matroska")
+    except (FFmpegError, ValueError, OSError) as e:
+        raise MediaError(f"{segment.path}: a finished segment cannot be read; run the same command again") from e
+
+
+def video_of(segment: InputContainer) -> VideoStream:
+    """The one stream that a segment has."""
+    return segment.streams.video[0]
+
+
+def _ranked(segments: Sequence[SegmentFile], codec: str) -> Iterator[tuple[Packet, int]]:
+    """Every packet of the segments in decode order, with the number of its frame in display order."""
+    before = 0
+    extradata: bytes | None = None
+    for segment in segments:
+        ranks = _ranks(segment)
+        with open_segment(segment) as file:
+            stream = video_of(file)
+            if before and codec in ("h264", "hevc") and stream.codec_context.extradata != extradata:
+                what = "was encoded with other settings than those before"
+                raise MediaError(f"{segment.path}: {what}; run the same command again")
+            extradata = stream.codec_context.extradata
+            packets = (packet for packet in file.demux(stream) if packet.size)
+            for packet, rank in zip(packets, ranks, strict=True):
+                yield packet, before + rank
+        before += len(segment.pts)
+
+
+def _ranks(segment: SegmentFile) -> list[int]:
+    """For each packet in decode order, the place of its frame in display order. Reads the file once."""
+    with open_segment(segment) as file:
+        times = [packet.pts or 0 for packet in file.demux(video_of(file)) if packet.size]
+    if len(times) != len(segment.pts):
+        what = f"holds {len(times)} frames where the journal has {len(segment.pts)}"
+        raise MediaError(f"{segment.path}: {what}; run the same command again")
+    ranks = [0] * len(times)
+    for rank, number in enumerate(sorted(range(len(times)), key=lambda n: (times[n], n))):
+        ranks[number] = rank
+    return ranks
