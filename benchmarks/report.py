@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -22,6 +23,12 @@ def machine(device: str = "cpu") -> dict[str, str]:
         found["gpu"] = torch.cuda.get_device_name(device)
     versions = {"vsr": __version__, "torch": torch.__version__, "PyAV": av.__version__}
     return {**found, **versions, "Python": platform.python_version()}
+
+
+def described(figures: Mapping[str, Any]) -> str:
+    """The line beside a table: where its figures were measured."""
+    found = figures["machine"]
+    return f"Measured on: {', '.join(v if k in ('cpu', 'gpu') else f'{k} {v}' for k, v in found.items())}."
 
 
 def save(name: str, figures: Mapping[str, object]) -> Path:

@@ -17,10 +17,12 @@ import av
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.report import ROOT, machine, save, table, write_table
+from benchmarks.report import ROOT, described, machine, save, table, write_table
 from vsr.engine.color import from_rgb, to_rgb
+from vsr.engine.tune import available_cores
 from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.sink import VideoSink
 from vsr.io.source import VideoSource
@@ -61,17 +63,6 @@ def draw_clip(path: Path, *, height: int, width: int, frames: int) -> None:
         container.mux(stream.encode(None))
 
 
-def matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """GFLOP/s of the largest of five square matrix products, on all cores or the whole card."""
-    side = 8192 if device != "cpu" else 2048
-    a = torch.randn(side, side, device=device).to(dtype)
-    best = 0.0
-    for _ in range(8):
-        seconds = _timed(lambda: a @ a, device)
-        best = max(best, 2 * side**3 / seconds / 1e9)
-    return best
-
-
 def _timed(work: Callable[[], object], device: str) -> float:
     if device != "cpu":
         torch.cuda.synchronize()
@@ -100,30 +91,50 @@ def flop_per_pixel(net: nn.Module) -> float:
     return total / side**2
 
 
-def core_seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of `work`."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def network_share(net: nn.Module, device: str, dtype: torch.dtype, flop: float, size: tuple[int, int]) -> float:
+    """What the network alone reaches of the rate of a square matrix product; best of six each, in turns.
+
+    On one core of a CPU, where nothing waits for another thread, or on the whole card. `flop` is of one frame.
+    """
+    torch.set_num_threads(1)
+    net = net.to(device, dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    low = torch.rand(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+    side = 8192 if device != "cpu" else 2048
+    a = torch.randn(side, side, device=device).to(dtype)
+    product = forward = float("inf")
+    with torch.inference_mode():
+        for _ in range(6):
+            product = min(product, busy_seconds(lambda: a @ a, device))
+            forward = min(forward, busy_seconds(lambda: net(low), device))
+    return (flop / forward) / (2 * side**3 / product)
+
+
+def busy_seconds(work: Callable[[], object], device: str) -> float:
+    """Seconds of `work`: of all cores on a CPU, by the clock on a card."""
+    if device != "cpu":
+        return _timed(work, device)
+    began = time.process_time()
     work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.process_time() - began
 
 
 def stages_alone(job: Job, folder: Path) -> dict[str, float]:
-    """Core-seconds a frame of each stage with nothing else running, one thread each for the tensors."""
+    """Seconds a frame of each stage with nothing else running: of all cores, or of the card where it works there."""
+    device = job.renderer.upscaler.device.type
     frames = list(VideoSource(job.info, batch=1, segment=job.settings.segment, threads=job.cores.decoder))
     count = sum(map(len, frames))
-    _, decode = core_seconds(
-        lambda: list(VideoSource(job.info, batch=1, segment=job.settings.segment, threads=job.cores.decoder))
-    )
+    again = VideoSource(job.info, batch=1, segment=job.settings.segment, threads=job.cores.decoder)
+    decode = busy_seconds(lambda: list(again), "cpu")
     renderer, some = job.renderer, frames[: min(8, len(frames))]
     torch.set_num_threads(1)
-    planes = [tuple(torch.from_numpy(p) for p in batch.planes) for batch in some]
+    planes = [tuple(torch.from_numpy(p).to(device) for p in batch.planes) for batch in some]
     renderer(planes[0])
-    _, color_in = core_seconds(lambda: [to_rgb(p, renderer.source, renderer.source_color) for p in planes])
+    color_in = busy_seconds(lambda: [to_rgb(p, renderer.source, renderer.source_color) for p in planes], device)
     rgb = [to_rgb(p, renderer.source, renderer.source_color) for p in planes]
-    _, network = core_seconds(lambda: [renderer.upscaler.run(p) for p in rgb])
+    network = busy_seconds(lambda: [renderer.upscaler.run(p) for p in rgb], device)
     high = [renderer.upscaler.run(p)[0] for p in rgb]
-    _, color_out = core_seconds(lambda: [from_rgb(p, renderer.target, renderer.target_color) for p in high])
-    done = [tuple(p.numpy() for p in from_rgb(one, renderer.target, renderer.target_color)) for one in high]
+    color_out = busy_seconds(lambda: [from_rgb(p, renderer.target, renderer.target_color) for p in high], device)
+    done = [tuple(p.cpu().numpy() for p in from_rgb(one, renderer.target, renderer.target_color)) for one in high]
 
     def encode() -> None:
         sink = VideoSink(
@@ -132,7 +143,7 @@ def stages_alone(job: Job, folder: Path) -> dict[str, float]:
         for _ in sink.write(_repeat(frames, done)):
             pass
 
-    _, encoded = core_seconds(encode)
+    encoded = busy_seconds(encode, "cpu")
     n = len(some)
     return {
         "decode": decode / count,
@@ -162,13 +173,23 @@ def pipeline(job: Job) -> float:
     return seconds / findings.frames
 
 
+def published_forward(net: nn.Module, low: torch.Tensor) -> torch.Tensor:
+    """The network layer by layer on whole feature maps, as it was published; ours goes through it in strips."""
+    if not isinstance(net, SRVGGNetCompact):
+        return net(low)
+    out = low
+    for layer in net.body:
+        out = layer(out)
+    return F.pixel_shuffle(out, net.scale) + F.interpolate(low, scale_factor=net.scale, mode="nearest")
+
+
 def plain_way(source: Path, model: Path, folder: Path, options: dict[str, str], most: int) -> float:
     """Wall seconds a frame as the official script works: rgb24 through pipes, float32, contiguous, frame by frame."""
     from vsr.io.ffmpeg import find_ffmpeg
 
     net, spec = load_model(model)
     net = net.float().eval()
-    torch.set_num_threads(torch.get_num_threads())
+    torch.set_num_threads(available_cores())
     with av.open(str(source)) as container:
         video = container.streams.video[0]
         height, width = video.height, video.width
@@ -188,7 +209,7 @@ def plain_way(source: Path, model: Path, folder: Path, options: dict[str, str], 
         while count < most and len(data := reader.stdout.read(height * width * 3)) == height * width * 3:
             picture = np.frombuffer(data, np.uint8).reshape(height, width, 3).astype(np.float32) / 255
             low = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
-            high = nn.Module.__call__(net, low)[0].clamp(0, 1).numpy().transpose(1, 2, 0)
+            high = published_forward(net, low)[0].clamp(0, 1).numpy().transpose(1, 2, 0)
             writer.stdin.write((high * 255.0).round().astype(np.uint8).tobytes())
             count += 1
     writer.stdin.close()
@@ -214,16 +235,17 @@ def first_frame(source: Path, folder: Path) -> float:
 
 
 def peak_memory(folder: Path, seconds: int) -> float:
-    """Largest resident memory in MB of a run over a clip of small frames, with a tiny network."""
+    """Largest resident memory in MB of a run over a clip of small frames, with a tiny network. Linux only."""
     clip = folder / f"{seconds}s.mp4"
     draw_clip(clip, height=48, width=64, frames=seconds * RATE)
     torch.manual_seed(0)
     net = SRVGGNetCompact(num_feat=8, num_conv=1, scale=2)
     save_model(net, describe(net, name="tiny"), folder / "tiny.safetensors")
+    # Not ru_maxrss: a child's begins at what its parent held when it was forked.
     program = (
-        "import resource, sys; from vsr.cli import main\n"
+        "import re, sys; from vsr.cli import main\n"
         "try: main()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "finally: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     arguments = ["upscale", str(clip), "--model", str(folder / "tiny.safetensors"), "--scale", "2", "-q", "--overwrite"]
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
@@ -238,11 +260,8 @@ def measure(model: str, device: str, source: Path, folder: Path) -> dict[str, ob
     net, spec = load_model(find(model))
     flop = flop_per_pixel(net) * video.height * video.width
     alone = stages_alone(job, folder)
-    cores = job.cores.workers
     fast, plain = pipeline(job), plain_way(source, find(model), folder, dict(job.encoder.options), most=12)
-    limit = sum(alone.values()) / cores
-    rate = matmul_rate(device, upscaler.dtype)
-    single = _single_thread_rate(upscaler.dtype)
+    limit = sum(alone.values()) / available_cores() if device == "cpu" else max(alone.values())
     began = time.perf_counter()
     upscale_video(source, folder / "out.mp4", settings=settings)
     whole = (time.perf_counter() - began) / (job.event.frames or 1)
@@ -255,20 +274,10 @@ def measure(model: str, device: str, source: Path, folder: Path) -> dict[str, ob
         "plain_fps": 1 / plain,
         "against_plain": plain / fast,
         "share_of_cores": limit / fast,
-        "network_share_of_matmul": flop / alone["network"] / 1e9 / single,
-        "matmul_gflops_all_cores": rate,
+        "network_share_of_matmul": network_share(net, device, upscaler.dtype, flop, (video.height, video.width)),
         "with_join_and_check": whole / fast,
         "core_ms": {name: 1000 * seconds for name, seconds in alone.items()},
     }
-
-
-def _single_thread_rate(dtype: torch.dtype) -> float:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return matmul_rate("cpu", dtype)
-    finally:
-        torch.set_num_threads(before)
 
 
 @click.command()
@@ -277,8 +286,8 @@ def _single_thread_rate(dtype: torch.dtype) -> float:
 @click.option("--frames", default=48, show_default=True)
 def main(models: tuple[str, ...], device: str, frames: int) -> None:
     """Measure, print, save and write the tables."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
         clip = folder / "clip.mp4"
         draw_clip(clip, height=480, width=640, frames=frames)
         rows = [measure(model, device, clip, folder) for model in models]
@@ -289,14 +298,14 @@ def main(models: tuple[str, ...], device: str, frames: int) -> None:
             "start_to_first_frame_s": first_frame(ROOT / "examples" / "sample.mp4", folder),
             "peak_memory_mb": memory,
         }
-    save("upscale-cpu", figures)
-    write_table(ROOT / "docs" / "performance.md", "upscale-cpu", report(figures))
+    name = f"upscale-{torch.device(device).type}"
+    save(name, figures)
+    write_table(ROOT / "docs" / "performance.md", name, report(figures))
     print(report(figures))
 
 
 def report(figures: dict) -> str:
     """The table of docs/performance.md."""
-    host = ", ".join(f"{key} {value}" if key != "cpu" else value for key, value in figures["machine"].items())
     header = [
         "model",
         "clip",
@@ -323,7 +332,7 @@ def report(figures: dict) -> str:
     memory = figures["peak_memory_mb"]
     return "\n\n".join(
         [
-            f"Measured on: {host}.",
+            described(figures),
             table(header, rows),
             "Core-milliseconds a frame, each stage alone:",
             table(["model", *stages], costs),

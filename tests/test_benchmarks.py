@@ -1,0 +1,46 @@
+"""Tables in the docs say what their JSON says, and benchmarks run."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from av.video.frame import VideoFrame
+
+import benchmarks.overlap
+import benchmarks.upscale
+from benchmarks.report import ROOT, load, replace_between
+from vsr.models.catalog import find
+from vsr.models.checkpoint import load_model
+from vsr.models.compact import SRVGGNetCompact
+
+TABLES = {"upscale-cpu": benchmarks.upscale.report, "overlap": benchmarks.overlap.report}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_performance_page_says_what_was_measured(name):
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert replace_between(text, name, TABLES[name](load(name))) == text
+
+
+def test_the_drawn_clip_repeats_no_frame(tmp_path):
+    import av
+
+    path = tmp_path / "clip.mp4"
+    benchmarks.upscale.draw_clip(path, height=48, width=64, frames=6)
+    with av.open(str(path)) as file:
+        frames = [f.to_ndarray(format="gray") for f in file.decode(video=0) if isinstance(f, VideoFrame)]
+    assert len(frames) == 6
+    assert all(np.abs(a.astype(int) - b).mean() > 1 for a, b in pairwise(frames))
+
+
+def test_operations_are_counted_over_all_convolutions():
+    net = SRVGGNetCompact(num_feat=8, num_conv=2, scale=4)
+    assert benchmarks.upscale.flop_per_pixel(net) == 2 * 9 * (3 * 8 + 2 * 8 * 8 + 8 * 48)
+
+
+def test_the_plain_way_computes_the_same_network():
+    net, _ = load_model(find("vsr-fast-x4"))
+    low = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(benchmarks.upscale.published_forward(net, low), net(low), atol=1e-5)
