@@ -452,6 +452,36 @@ def test_a_second_signal_ends_the_process_at_once(number, status):
     process.communicate()
 
 
+def test_ctrl_c_stops_a_real_run_and_leaves_nothing_half_done(tmp_path):
+    sample, output = Path(__file__).parents[1] / "examples" / "sample.mp4", tmp_path / "out.mp4"
+    words = ["upscale", str(sample), "-o", str(output), "--segment", "0.4", "--json", "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vsr", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["event"] != "segment":
+        pass
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "vsr: stopped; what is done is kept\n"
+    assert not output.exists()
+    done = (tmp_path / "out.mp4.vsr" / "journal.jsonl").read_text().splitlines()[1:]
+    assert {p.name for p in (tmp_path / "out.mp4.vsr").glob("*.mkv")} == {json.loads(line)["file"] for line in done}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_json_that_cannot_be_written_is_one_line(video):
+    with Path("/dev/full").open("w") as full:
+        driver = DRIVER.replace("range(200)", "range(1)")
+        command = [sys.executable, "-c", driver, "upscale", "obeys", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("vsr: ")]
+    assert lines == ["vsr: stdout: cannot be written: No space left on device; send --json elsewhere"]
+    assert "Traceback" not in done.stderr
+
+
 def test_signal_handlers_are_put_back(video):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run(["upscale", "clip.mp4", "-q"])

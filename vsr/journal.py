@@ -44,6 +44,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._lock is not None and not self.lines:  # ours, and nothing in it is worth keeping
+            self.remove()
         self.close()
 
     def begin(self, pinned: Mapping[str, object]) -> None:

@@ -58,7 +58,6 @@ def upscale_video(
         journal.begin(job.pinned)
         findings = produce(job, journal, tell, cancel)
         if not findings.frames:
-            journal.remove()
             why = findings.damage[0] if findings.damage else "none lies between --start and --end"
             raise MediaError(f"{job.info.path}: no frame to upscale: {why}; give a whole clip")
         _join_and_check(job, journal, tell, cancel)
@@ -151,6 +150,7 @@ def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> N
         tell(NoteEvent(message=note))
     findings = check_output(part, joined, cancel=cancel)
     if findings:
+        part.unlink()
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
     if job.output.exists() and not settings.overwrite:  # it was not there when the run began
         raise MediaError(f"{job.output}: was made by another program meanwhile; choose another output with -o")

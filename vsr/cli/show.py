@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from vsr.errors import VsrError
+from vsr.errors import MediaError, VsrError
 from vsr.events import DoneEvent, ErrorEvent, Event, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
 
 NAMES = {
@@ -48,7 +48,10 @@ def display(*, quiet: bool, as_json: bool) -> Iterator[Callable[[Event], None]]:
 
 
 def show_logs(*, quiet: bool, verbose: bool) -> None:
-    """Send the log of vsr and of libav to stderr: warnings and errors; all of vsr's if `verbose`, errors if `quiet`."""
+    """Send the log of vsr to stderr: warnings and errors; all of it if `verbose`, errors if `quiet`.
+
+    What PyAV hands on of libav's log is shown only if `verbose`.
+    """
     handler = _LogHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
@@ -72,8 +75,13 @@ def _line(text: str) -> None:
 
 
 def _print_object(fields: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(fields) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(fields) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever read has had enough
+    except OSError as e:
+        raise MediaError(f"stdout: cannot be written: {e.strerror}; send --json elsewhere") from e
 
 
 class _Nothing:
