@@ -2,17 +2,22 @@
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.error import InvalidDataError
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from vsr.errors import MediaError
 from vsr.events import PlanEvent
-from vsr.io.probe import probe
+from vsr.io.probe import packets_of, probe
 from vsr.settings import EncoderTuning, UpscaleSettings
 from vsr.video import upscale_video
 
@@ -33,14 +38,20 @@ def shown(path: Path, index: int, seconds: Fraction) -> list[tuple[Fraction, np.
     found: list[tuple[Fraction, np.ndarray]] = []
     first: Fraction | None = None
     with av.open(str(path)) as file:
-        for frame in file.decode(file.streams[index]):
-            assert isinstance(frame, VideoFrame)
+        for frame in decodable(file, file.streams[index]):
             time = (frame.pts or 0) * Fraction(frame.time_base or 0)
             first = time if first is None else first
             if time - first >= seconds:
                 break
             found.append((time - first, luma(frame)))
     return found
+
+
+def decodable(file: InputContainer, stream: Stream) -> Iterator[VideoFrame]:
+    """All frames that can be decoded, whatever lies between them."""
+    for packet in packets_of(file, stream):
+        with suppress(InvalidDataError):
+            yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame))
 
 
 def luma(frame: VideoFrame) -> np.ndarray:
