@@ -7,6 +7,7 @@ import pytest
 import torch
 from av.video.frame import VideoFrame
 
+import benchmarks.network
 import benchmarks.overlap
 import benchmarks.upscale
 from benchmarks.report import ROOT, load, replace_between
@@ -14,7 +15,11 @@ from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
 from vsr.models.compact import SRVGGNetCompact
 
-TABLES = {"upscale-cpu": benchmarks.upscale.report, "overlap": benchmarks.overlap.report}
+TABLES = {
+    "upscale-cpu": benchmarks.upscale.report,
+    "network-cpu": benchmarks.network.report,
+    "overlap": benchmarks.overlap.report,
+}
 
 
 @pytest.mark.parametrize("name", TABLES)

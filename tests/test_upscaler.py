@@ -202,6 +202,12 @@ def test_arrays_keep_their_dtype_and_agree_with_tensors(dtype, top):
     assert np.abs(out.astype(np.float64) - expected).max() <= (0.51 if top > 1 else 1e-6)
 
 
+def test_a_tensor_from_a_call_is_the_callers_to_change():
+    large = Upscaler(*compact())(seeded((1, 3, 8, 8)))
+    large.mul_(0.5)
+    assert large.max() <= 0.5
+
+
 def test_other_arrays_are_refused():
     upscaler = Upscaler(*compact())
     with pytest.raises(ValueError, match="a picture is"):

@@ -76,7 +76,8 @@ class Upscaler:
                 raise ValueError(f"{rgb.dtype}: a tensor is floating point in [0, 1]")
             low = rgb.to(self.device, torch.float32)
             result, doubt = self.run(low)
-            return self.rerun_exact(low) if bool(doubt.any()) else result
+            # A copy, for what inference mode makes may not be changed outside of it.
+            return (self.rerun_exact(low) if bool(doubt.any()) else result).clone()
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.uint16, np.float32):
             raise ValueError(f"shape {rgb.shape}, {rgb.dtype}: a picture is (h, w, 3) of uint8, uint16 or float32")
         top = 1.0 if rgb.dtype == np.float32 else float(np.iinfo(rgb.dtype).max)

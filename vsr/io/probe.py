@@ -121,6 +121,15 @@ def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
         return
 
 
+def tagged_end(stream: Stream) -> Fraction | None:
+    """Seconds at which the track ends by Matroska's DURATION tag, if it is there.
+
+    libav's own `duration` of such a stream may be the whole file's.
+    """
+    tag = _TAGGED_DURATION.fullmatch((_tag(stream, "duration") or "").rstrip("\0"))
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3]) if tag else None
+
+
 def describe_streams(container: InputContainer) -> tuple[StreamInfo, ...]:
     """List the streams of an open clip, without the track that mp4 and mov keep chapter titles in."""
     counts: dict[str, int] = {}
@@ -446,10 +455,9 @@ def _measured_rate(container: InputContainer, stream: VideoStream) -> Fraction |
 
 def _duration(container: InputContainer, stream: VideoStream, first_pts: int) -> Fraction | None:
     """Seconds from the first frame to the end of the last, from the stream where it tells, else of the whole file."""
-    tag = _TAGGED_DURATION.fullmatch(_tag(stream, "duration") or "")
-    if tag and stream.time_base:  # Matroska's is the time of the end; its stream.duration may be the whole file's
-        hours, minutes, seconds = int(tag[1]), int(tag[2]), Fraction(tag[3])
-        return max(Fraction(0), hours * 3600 + minutes * 60 + seconds - first_pts * stream.time_base) or None
+    end = tagged_end(stream)
+    if end is not None and stream.time_base:
+        return max(Fraction(0), end - first_pts * stream.time_base) or None
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
     if container.duration:

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from vsr.errors import MediaError
 from vsr.frames import Siting, StreamInfo
 from vsr.io.copies import is_filler
-from vsr.io.probe import chroma_siting, describe_streams, display_matrix_of, open_input, packets_of
+from vsr.io.probe import chroma_siting, describe_streams, display_matrix_of, open_input, packets_of, tagged_end
 from vsr.stage import Cancel
 
 UNTOLD = -(2**63)  # in place of a time: libav does not read those before zero in Matroska
@@ -100,9 +100,9 @@ def _read_tracks(file: InputContainer, wanted: Sequence[StreamInfo], cancel: Can
 
 
 def _end(stream: Stream, track: FoundTrack) -> Fraction | None:
-    said = stream.metadata.get("DURATION", "").split(":")
-    if len(said) == 3:  # Matroska; there libav may take the whole file's for the stream's
-        return int(said[0]) * 3600 + int(said[1]) * 60 + Fraction(said[2])
+    said = tagged_end(stream)
+    if said is not None:
+        return said
     if stream.duration is None:
         return None
     return (min(track.times, default=0) + stream.duration) * track.base

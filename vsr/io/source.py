@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from vsr.frames import FrameBatch, MediaInfo, Plane
 from vsr.io.pixels import PlaneReader
-from vsr.io.probe import open_input, packets_of
+from vsr.io.probe import open_input, packets_of, tagged_end
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class VideoSource:
         missing = stream.frames - clock.packets if stream.frames else 0
         if self._info.container == "avi" and clock.last is not None:  # its count includes frames left out on purpose
             missing = min(missing, stream.frames - 1 - clock.last)
-        promised = _promised_end(stream)
+        promised = tagged_end(stream)
         if promised is not None and clock.last is not None:
             short = promised - clock.last * self._info.video.time_base
             missing = max(missing, int(short * self._info.video.rate) - 1 if short > Fraction(1, 4) else 0)
@@ -299,18 +299,6 @@ def _is_sought(container: InputContainer, stream: VideoStream, pts: int) -> bool
         log.info("%s: cannot be sought: %s", container.name, e)
         return False
     return True
-
-
-def _promised_end(stream: VideoStream) -> Fraction | None:
-    """Seconds at which the track ends by Matroska's per-track tag, if it is there."""
-    text = stream.metadata.get("DURATION")
-    if text is None:
-        return None
-    try:
-        hours, minutes, seconds = text.rstrip("\x00").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return None
 
 
 def _when(pts: int | None, info: MediaInfo) -> str:
