@@ -63,7 +63,11 @@ def luma(frame: VideoFrame) -> np.ndarray:
     return np.array([[part.mean() for part in np.array_split(row, 8, axis=1)] for row in rows])
 
 
-def check(source: Path, folder: Path, verdict: str, seconds: Fraction, settings: UpscaleSettings) -> None:
+def check(source: Path, folder: Path, verdict: str, seconds: Fraction, settings: UpscaleSettings, tint: float) -> None:
+    """Hold a run against its source. `tint`, in codes of luma, is what network and codec may change together.
+
+    A frame of another time, or the wrong range, is further off wherever the picture moves.
+    """
     if verdict.startswith("bad"):
         with pytest.raises(MediaError) as caught:
             upscale_video(source, folder, settings=settings)
@@ -87,8 +91,7 @@ def check(source: Path, folder: Path, verdict: str, seconds: Fraction, settings:
     for k, (time, picture) in enumerate(after):
         if verdict == "good" and info.container != "avi":  # there libav's own times are wrong
             assert abs(time - times[k]) <= tolerance
-        # A frame of another time, or the wrong range, is further off than codec and network together.
-        assert np.abs(picture - before[k][1]).mean() < 4
+        assert np.abs(picture - before[k][1]).mean() < tint
     kept = [row for row in plan.streams if row[2] != "drop"]
     assert len(kept) == len(result.streams)
 
@@ -99,7 +102,7 @@ def test_a_real_clip_comes_out_right_or_gives_one_line(media, tmp_path, nearest,
     quick["libx265"] = quick["libx264"]
     settings = UpscaleSettings(model=str(nearest), scale=Fraction(1), device="cpu", end=SHORT, encoders=quick)
     (tmp_path / "out").mkdir()
-    check(media / "video" / name, tmp_path / "out", verdict, SHORT, settings)
+    check(media / "video" / name, tmp_path / "out", verdict, SHORT, settings, 4)
 
 
 @pytest.mark.slow
@@ -107,4 +110,5 @@ def test_a_real_clip_comes_out_right_or_gives_one_line(media, tmp_path, nearest,
 def test_a_second_of_every_real_clip_through_an_official_network(media, tmp_path, name, verdict):
     settings = UpscaleSettings(model=str(media / "weights" / "realesr-animevideov3.pth"), end=LONG)
     (tmp_path / "out").mkdir()
-    check(media / "video" / name, tmp_path / "out", verdict, LONG, settings)
+    # This network darkens and brightens parts by itself: 4.8 codes measured where ours changes 0.05.
+    check(media / "video" / name, tmp_path / "out", verdict, LONG, settings, 8)
