@@ -1,0 +1,192 @@
+"""Blur kernels of the Real-ESRGAN degradation: their formulas, their draw, and filtering with them.
+
+A kernel is (size, size) float32 on the CPU, computed in float64, odd in size, equal to itself turned by 180 degrees,
+with a sum of 1. Sources: Wang et al. 2021 (Real-ESRGAN), sections 3.1 and 3.3 and appendix; Liu et al. 2020 for the
+generalized Gaussian and plateau shapes. The draws are those of BasicSR's degradations, with randomness of our own.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A kernel and what it is, for people."""
+
+    kernel: Tensor
+    what: str  # such as "aniso sigma 2.10/0.70 31°, 13 px"
+
+
+def gaussian(size: int, *, sigma_x: float, sigma_y: float, rotation: float) -> Tensor:
+    """Gaussian of the given deviations in pixels, its x axis turned by `rotation` radians from right towards down."""
+    return _unit_sum(torch.exp(-_squared_distance(size, sigma_x, sigma_y, rotation) / 2))
+
+
+def generalized_gaussian(size: int, *, sigma_x: float, sigma_y: float, rotation: float, beta: float) -> Tensor:
+    """`gaussian` with the squared distance raised to `beta`: below 1 more peaked and wider-tailed, above 1 flatter."""
+    return _unit_sum(torch.exp(-(_squared_distance(size, sigma_x, sigma_y, rotation) ** beta) / 2))
+
+
+def plateau(size: int, *, sigma_x: float, sigma_y: float, rotation: float, beta: float) -> Tensor:
+    """1 / (1 + d^beta) of the squared distance d that `gaussian` has: a flat top with long tails."""
+    return _unit_sum(1 / (1 + _squared_distance(size, sigma_x, sigma_y, rotation) ** beta))
+
+
+def sinc(size: int, *, cutoff: float) -> Tensor:
+    """Ideal circular low-pass, cut off at the window's border: rings and overshoots, and so has negative values.
+
+    `cutoff` in radians per pixel, above 0 to pi. Source: Wang et al. 2021, equation 6.
+    """
+    offsets = _offsets(size)
+    radius = torch.hypot(offsets[:, None], offsets)
+    kernel = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)
+    kernel[size // 2, size // 2] = cutoff**2 / (4 * math.pi)  # the limit: J1(x) is x / 2 near 0
+    return _unit_sum(kernel)
+
+
+def padded(kernel: Tensor, size: int) -> Tensor:
+    """The kernel in the middle of zeros, (size, size), so that kernels of several sizes fit one batch.
+
+    ValueError when `size` is even or smaller than the kernel.
+    """
+    margin, odd = divmod(size - kernel.shape[-1], 2)
+    if margin < 0 or odd:
+        raise ValueError(f"a kernel of {kernel.shape[-1]} cannot be padded to {size}")
+    return F.pad(kernel, (margin, margin, margin, margin))
+
+
+def draw_size(generator: torch.Generator, sizes: tuple[int, int]) -> int:
+    """One of the odd sizes from the first to the last of `sizes`, both odd and both drawn as often as the others."""
+    low, high = sizes
+    return low + 2 * int(torch.randint((high - low) // 2 + 1, (), generator=generator))
+
+
+def draw_blur(
+    generator: torch.Generator,
+    *,
+    size: int,
+    kinds: Mapping[str, float],
+    sigma: tuple[float, float],
+    rotation: tuple[float, float],
+    beta_generalized: tuple[float, float],
+    beta_plateau: tuple[float, float],
+) -> Drawn:
+    """Draw a blur of `size`: its kind by the weights in `kinds`, keys of KINDS, and the rest evenly from the ranges.
+
+    `sigma` in pixels, above 0, is drawn once for iso and twice for aniso kinds; `rotation`, in radians, is for aniso
+    kinds. A beta range must hold 1: half the draws lie below 1 and half above it. The generator is of the CPU; the
+    same state draws the same kernel. ValueError when a kind is unknown.
+    """
+    unknown = kinds.keys() - set(KINDS)
+    if unknown:
+        raise ValueError(f"unknown kinds {sorted(unknown)}: not of {', '.join(KINDS)}")
+    weights = torch.tensor(list(kinds.values()), dtype=torch.float64)
+    kind = list(kinds)[int(torch.multinomial(weights, 1, generator=generator))]
+    family, _, shape = kind.rpartition("_")
+    sigma_x = _uniform(generator, sigma)
+    is_round = shape == "iso"
+    sigma_y = sigma_x if is_round else _uniform(generator, sigma)
+    angle = 0.0 if is_round else _uniform(generator, rotation)
+    what = f"{kind} sigma {sigma_x:.2f}" + ("" if is_round else f"/{sigma_y:.2f} {math.degrees(angle):.0f}°")
+    if family == "":
+        kernel = gaussian(size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=angle)
+    else:
+        formula, betas = (plateau, beta_plateau) if family == "plateau" else (generalized_gaussian, beta_generalized)
+        beta = _draw_beta(generator, betas)
+        kernel = formula(size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=angle, beta=beta)
+        what += f" beta {beta:.2f}"
+    return Drawn(kernel=kernel, what=f"{what}, {size} px")
+
+
+def draw_sinc(generator: torch.Generator, *, size: int, cutoff: tuple[float, float]) -> Drawn:
+    """Draw a `sinc` of `size` with its cutoff, in radians per pixel, evenly from the range."""
+    drawn = _uniform(generator, cutoff)
+    return Drawn(kernel=sinc(size, cutoff=drawn), what=f"sinc omega {drawn:.2f}, {size} px")
+
+
+def blur(pictures: Tensor, kernels: Tensor) -> Tensor:
+    """Filter pictures (N, 3, H, W) float32, each with its own of `kernels` (N, k, k), or all with one (k, k).
+
+    k is odd; kernels lie on the pictures' device, and those of several sizes are first `padded` to the largest, which
+    costs nothing. As in `conv2d` the kernel is not flipped. Pictures go on beyond their border as in a mirror set on
+    the border pixel (reflect-101), many times over when smaller than the kernel. On a CPU, a picture comes out the
+    same to the bit whatever else is in the batch. ValueError when counts or sizes do not fit.
+    """
+    count, size = len(pictures), kernels.shape[-1]
+    if kernels.shape[-2] != size or size % 2 == 0 or kernels.shape[:-2] not in ((), (count,)):
+        raise ValueError(f"kernels {tuple(kernels.shape)} do not fit {count} pictures: one odd square for each, or one")
+    each = kernels.expand(count, size, size)
+    if pictures.device.type != "cpu":
+        return _correlated(pictures, each)
+    # One by one: half the time of a batch, which does not fit the cache, and no picture can touch another.
+    return torch.cat([_correlated(pictures[i : i + 1], each[i : i + 1]) for i in range(count)])
+
+
+def _correlated(pictures: Tensor, kernels: Tensor) -> Tensor:
+    """Through the frequency domain: from 7 pixels on as fast as any way, and never in TF32, as `conv2d` may be."""
+    h, w = pictures.shape[2:]
+    margin = kernels.shape[-1] // 2
+    frame = (_quick_length(h + 2 * margin), _quick_length(w + 2 * margin))
+    spectrum = torch.fft.rfft2(_mirrored(pictures, margin), s=frame)
+    spectrum *= torch.fft.rfft2(kernels, s=frame).conj()[:, None]
+    return torch.fft.irfft2(spectrum, s=frame)[:, :, :h, :w]
+
+
+def _quick_length(least: int) -> int:
+    """The first length from `least` on that has no prime factor above 7, which is what FFTs are quick at."""
+    length = least
+    while True:
+        rest = length
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
+
+
+def _mirrored(pictures: Tensor, margin: int) -> Tensor:
+    if margin < min(pictures.shape[2:]):
+        return F.pad(pictures, (margin, margin, margin, margin), mode="reflect")
+    for axis in (2, 3):  # slower, but goes to and fro as often as it takes
+        last = pictures.shape[axis] - 1
+        places = torch.arange(-margin, last + 1 + margin, device=pictures.device) % max(2 * last, 1)
+        pictures = pictures.index_select(axis, torch.minimum(places, 2 * last - places))
+    return pictures
+
+
+def _squared_distance(size: int, sigma_x: float, sigma_y: float, rotation: float) -> Tensor:
+    """Of each tap from the middle, in deviations along the turned axes."""
+    offsets = _offsets(size)
+    x, y = offsets, offsets[:, None]
+    along = x * math.cos(rotation) + y * math.sin(rotation)
+    across = y * math.cos(rotation) - x * math.sin(rotation)
+    return (along / sigma_x) ** 2 + (across / sigma_y) ** 2
+
+
+def _offsets(size: int) -> Tensor:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel size {size}: must be odd, or the picture would move by half a pixel")
+    return torch.arange(size, dtype=torch.float64) - size // 2
+
+
+def _unit_sum(kernel: Tensor) -> Tensor:
+    return (kernel / kernel.sum()).float()
+
+
+def _uniform(generator: torch.Generator, ends: tuple[float, float]) -> float:
+    low, high = ends
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _draw_beta(generator: torch.Generator, ends: tuple[float, float]) -> float:
+    low, high = ends
+    is_low = _uniform(generator, (0, 1)) < 0.5
+    return _uniform(generator, (low, 1) if is_low else (1, high))
