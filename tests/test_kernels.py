@@ -120,6 +120,15 @@ def test_half_the_betas_lie_on_either_side_of_one():
     assert 3.5 < max(generalized) <= 4
 
 
+@pytest.mark.parametrize(("ends", "nearest"), [((1.5, 2), "1.50"), ((0.5, 0.8), "0.80")])
+def test_betas_keep_to_a_range_without_one(ends: tuple[float, float], nearest: str):
+    generator = seeded()
+    whats = [drawn(generator, kinds={"plateau_iso": 1}, beta_plateau=ends).what for _ in range(100)]
+    betas = [what.split("beta ")[1].split(",")[0] for what in whats]
+    assert all(ends[0] <= float(beta) <= ends[1] for beta in betas)
+    assert 30 < betas.count(nearest) < 70  # 50 and four deviations
+
+
 def test_sizes_are_odd_and_all_come():
     generator = seeded()
     assert {draw_size(generator, (7, 21)) for _ in range(200)} == set(range(7, 22, 2))

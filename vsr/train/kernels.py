@@ -1,8 +1,8 @@
 """Blur kernels of the Real-ESRGAN degradation: their formulas, their draw, and filtering with them.
 
 A kernel is (size, size) float32 on the CPU, computed in float64, odd in size, equal to itself turned by 180 degrees,
-with a sum of 1. Sources: Wang et al. 2021 (Real-ESRGAN), sections 3.1 and 3.3 and appendix; Liu et al. 2020 for the
-generalized Gaussian and plateau shapes. The draws are those of BasicSR's degradations, with randomness of our own.
+with a sum of 1. Source: Wang et al. 2021 (Real-ESRGAN), sections 3.1 and 3.3, with the conventions and the draws of
+BasicSR's degradations but our own randomness.
 """
 
 import math
@@ -42,7 +42,7 @@ def plateau(size: int, *, sigma_x: float, sigma_y: float, rotation: float, beta:
 def sinc(size: int, *, cutoff: float) -> Tensor:
     """Ideal circular low-pass, cut off at the window's border: rings and overshoots, and so has negative values.
 
-    `cutoff` in radians per pixel, above 0 to pi. Source: Wang et al. 2021, equation 6.
+    `cutoff` in radians per pixel, above 0 to pi. Source: Wang et al. 2021, section 3.3.
     """
     offsets = _offsets(size)
     radius = torch.hypot(offsets[:, None], offsets)
@@ -81,8 +81,9 @@ def draw_blur(
     """Draw a blur of `size`: its kind by the weights in `kinds`, keys of KINDS, and the rest evenly from the ranges.
 
     `sigma` in pixels, above 0, is drawn once for iso and twice for aniso kinds; `rotation`, in radians, is for aniso
-    kinds. A beta range must hold 1: half the draws lie below 1 and half above it. The generator is of the CPU; the
-    same state draws the same kernel. ValueError when a kind is unknown.
+    kinds. Half the betas are drawn from the part of the range below 1 and half from the part above; where a part is
+    missing, they are the end next to 1. The generator is of the CPU; the same state draws the same kernel. ValueError
+    when a kind is unknown.
     """
     unknown = kinds.keys() - set(KINDS)
     if unknown:
@@ -140,8 +141,8 @@ def _correlated(pictures: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _quick_length(least: int) -> int:
-    """The first length from `least` on that has no prime factor above 7, which is what FFTs are quick at."""
-    length = least
+    """The first even length from `least` on with no prime factor above 7: what FFTs of real numbers are quick at."""
+    length = least + least % 2
     while True:
         rest = length
         for prime in (2, 3, 5, 7):
@@ -149,7 +150,7 @@ def _quick_length(least: int) -> int:
                 rest //= prime
         if rest == 1:
             return length
-        length += 1
+        length += 2
 
 
 def _mirrored(pictures: Tensor, margin: int) -> Tensor:
@@ -188,5 +189,6 @@ def _uniform(generator: torch.Generator, ends: tuple[float, float]) -> float:
 
 def _draw_beta(generator: torch.Generator, ends: tuple[float, float]) -> float:
     low, high = ends
+    middle = min(max(low, 1), high)
     is_low = _uniform(generator, (0, 1)) < 0.5
-    return _uniform(generator, (low, 1) if is_low else (1, high))
+    return _uniform(generator, (low, middle) if is_low else (middle, high))
