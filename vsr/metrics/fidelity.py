@@ -1,4 +1,4 @@
-"""How near a picture is to the truth: PSNR and SSIM of luma, measured as the super-resolution field does."""
+"""How near a picture is to the truth: PSNR and SSIM, measured as the super-resolution field does."""
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,12 @@ SSIM_C1, SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """BT.601 studio-swing luma, 16 to 235 in float64, of RGB (N, 3, H, W): floats in [0, 1] or uint8. Not rounded."""
-    unit = rgb.double() / 255 if rgb.dtype == torch.uint8 else rgb.double()
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=rgb.device)
+    """BT.601 studio-swing luma (N, 1, H, W), 16 to 235 in float64, not rounded.
+
+    `rgb`: (N, 3, H, W), floats in [0, 1] or uint8. The result lies where `rgb` does, but on the CPU for MPS.
+    """
+    unit = _unit(rgb)
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=unit.device)
     return 16 + (unit * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
@@ -23,6 +26,15 @@ def psnr_y(picture: Tensor, truth: Tensor, *, shave: int) -> Tensor:
     """
     a, b = _shaved(luma(picture), luma(truth), shave)
     return 10 * torch.log10(255**2 / (a - b).square().mean(dim=(1, 2, 3)))
+
+
+def psnr_rgb(picture: Tensor, truth: Tensor, *, shave: int) -> Tensor:
+    """Peak signal-to-noise ratio in dB over all three channels alike, per picture (N,); infinite where equal.
+
+    Arguments as for `psnr_y`.
+    """
+    a, b = _shaved(_unit(picture), _unit(truth), shave)
+    return -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)))
 
 
 def ssim_y(picture: Tensor, truth: Tensor, *, shave: int) -> Tensor:
@@ -40,6 +52,12 @@ def ssim_y(picture: Tensor, truth: Tensor, *, shave: int) -> Tensor:
     likeness = (2 * mean_a * mean_b + SSIM_C1) * (2 * covariance + SSIM_C2)
     likeness = likeness / ((mean_a**2 + mean_b**2 + SSIM_C1) * (variance_a + variance_b + SSIM_C2))
     return likeness.mean(dim=(1, 2, 3))
+
+
+def _unit(rgb: Tensor) -> Tensor:
+    """float64, 0 to 1 if uint8 before."""
+    rgb = rgb.cpu() if rgb.device.type == "mps" else rgb  # MPS has no float64
+    return rgb.double() / 255 if rgb.dtype == torch.uint8 else rgb.double()
 
 
 def _shaved(a: Tensor, b: Tensor, shave: int) -> tuple[Tensor, Tensor]:
