@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsr.engine.matlab import enlarge, shrink
+from vsr.engine.matlab import enlarge, enlarge_lanczos, shrink
 from vsr.io.images import read_rgb
 
 
@@ -26,7 +26,8 @@ def test_shrinking_gives_the_published_small_pictures_bit_for_bit(media: Path, n
 def test_flat_pictures_stay_flat_and_whole(scale):
     flat = torch.full((2, 3, 6 * scale, 5 * scale), 77, dtype=torch.uint8)
     assert torch.equal(shrink(flat, scale), torch.full((2, 3, 6, 5), 77, dtype=torch.uint8))
-    assert torch.equal(enlarge(flat, scale), torch.full((2, 3, 6 * scale**2, 5 * scale**2), 77, dtype=torch.uint8))
+    for change in (enlarge, enlarge_lanczos):
+        assert torch.equal(change(flat, scale), torch.full((2, 3, 6 * scale**2, 5 * scale**2), 77, dtype=torch.uint8))
 
 
 def test_enlarging_weighs_by_keys_with_a_half():
@@ -35,6 +36,14 @@ def test_enlarging_weighs_by_keys_with_a_half():
     large = enlarge(line, 2)[0, 0, 0, 4:14]
     # (a+2)|x|^3 - (a+3)|x|^2 + 1 and a|x|^3 - 5a|x|^2 + 8a|x| - 4a for a = -1/2 at 1/4, 3/4, 5/4, 7/4; below 0 is cut
     assert large.tolist() == [0, 0, 0, 45, 173, 173, 45, 0, 0, 0]
+
+
+def test_lanczos_weighs_by_three_lobes():
+    line = torch.zeros(1, 3, 1, 9, dtype=torch.uint8)
+    line[..., 4] = 200
+    large = enlarge_lanczos(line, 2)[0, 0, 0, 2:16]
+    # 200 sinc(x) sinc(x / 3) at 1/4, 3/4, 9/4 and 11/4 over their sum with the negative lobe, 0.997
+    assert large.tolist() == [0, 1, 6, 0, 0, 54, 179, 179, 54, 0, 0, 6, 1, 0]
 
 
 def test_the_border_is_mirrored_when_enlarging():
@@ -49,7 +58,7 @@ def test_a_picture_smaller_than_the_kernel_is_enlarged():
 
 def test_pictures_of_a_batch_do_not_mix():
     batch = torch.randint(256, (3, 3, 16, 24), dtype=torch.uint8)
-    for change in (shrink, enlarge):
+    for change in (shrink, enlarge, enlarge_lanczos):
         assert torch.equal(change(batch, 4), torch.cat([change(one[None], 4) for one in batch]))
 
 
