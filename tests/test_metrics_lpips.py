@@ -19,7 +19,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("weights")
     generator = torch.Generator().manual_seed(0)
     linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) / c for i, c in enumerate(CHANNELS)}
-    torch.save(squeezenet1_1(weights=None).state_dict(), folder / "squeezenet1_1.pth")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(squeezenet1_1(weights=None).state_dict(), folder / "squeezenet1_1.pth")
     torch.save(linear, folder / "squeeze.pth")
     return folder / "squeezenet1_1.pth", folder / "squeeze.pth"
 
@@ -48,7 +50,7 @@ def test_a_batch_scores_as_its_pictures_do(lpips: Lpips):
 def test_either_order_and_bytes_score_alike(lpips: Lpips):
     x, y = torch.randint(256, (2, 1, 3, 40, 40), dtype=torch.uint8)
     expected = lpips(x, y)
-    assert expected.item() > 0.01
+    assert expected.item() > 1e-3
     torch.testing.assert_close(lpips(y, x), expected)
     torch.testing.assert_close(lpips(x / 255, y.double() / 255), expected)
 

@@ -78,7 +78,6 @@ class Lpips(nn.Module):
 
 def _direction(features: Tensor) -> Tensor:
     """Unit vectors along the channels."""
-    # vector_norm, since the gradient of a plain root is not finite where no feature fires
     return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + EPSILON)
 
 
