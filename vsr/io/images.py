@@ -1,4 +1,4 @@
-"""Still pictures: read as plain RGB."""
+"""Still pictures: read and written as plain RGB."""
 
 import struct
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from vsr.disk import why_not_written
 from vsr.errors import MediaError
 
 MAX_PIXELS = 1 << 28  # checked from the header, before memory is taken
@@ -30,3 +31,20 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
             return np.asarray(upright.convert("RGB"))
     except DAMAGE as e:
         raise MediaError(f"{path}: cannot be read as a picture: {e}; give another file") from e
+
+
+def write_rgb(path: Path, picture: npt.NDArray[np.uint8], *, quality: int = 90) -> None:
+    """Write (height, width, 3) 8-bit RGB in the format that the suffix names; it bears its name only when whole.
+
+    `quality` is of JPEG and lossy WebP. Raises MediaError when the suffix names no format or the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    form = Image.registered_extensions().get(path.suffix.lower())
+    if form is None:
+        raise MediaError(f"{path}: no picture format by the name of '{path.suffix}'; give .png, .webp or .jpg")
+    try:
+        Image.fromarray(picture).save(part, form, quality=quality)
+        part.replace(path)
+    except (OSError, ValueError) as e:
+        part.unlink(missing_ok=True)
+        raise MediaError(f"{path}: {why_not_written(e, f'cannot be written: {e}; choose another output')}") from e
