@@ -69,10 +69,9 @@ class Niqe:
 
     def _distance(self, y: Tensor) -> Tensor:
         """Of one luma (1, 1, H, W) of whole blocks."""
-        window = self.window.to(y.device)
-        features = [_features(_blocks(_contrast(y, window), BLOCK_PX))]
-        features.append(_features(_blocks(_contrast(halved(y), window), BLOCK_PX // 2)))
-        found = torch.cat(features, 1)
+        at_full = _features(_blocks(_contrast(y, self.window), BLOCK_PX))
+        at_half = _features(_blocks(_contrast(halved(y), self.window), BLOCK_PX // 2))
+        found = torch.cat([at_full, at_half], 1)
         whole = found[found.isfinite().all(1)]
         if len(whole) < 2:
             return torch.full((), torch.nan, dtype=y.dtype, device=y.device)
@@ -84,12 +83,22 @@ class Niqe:
 
 def _contrast(y: Tensor, window: Tensor) -> Tensor:
     """Luma less its local mean, over its local deviation plus one (eq. 1 of the paper), (1, 1, H, W)."""
-    wide = F.pad(y, (3, 3, 3, 3), mode="replicate")
-    mean, of_squares = F.conv2d(torch.cat([wide, wide.square()]), window.view(1, 1, 7, 7))[:, None]
-    contrast = (y - mean) / ((of_squares - mean.square()).abs().sqrt() + 1)
+    mean = _windowed(y, window)
+    contrast = (y - mean) / ((_windowed(y.square(), window) - mean.square()).abs().sqrt() + 1)
     # In flat areas the rounding of sums would decide the signs, and they the features. BasicSR, in float32, has
     # zeros there, too.
     return contrast.where(contrast.abs() > FLAT, 0)
+
+
+def _windowed(x: Tensor, window: Tensor) -> Tensor:
+    """Weighted sum of the (7, 7) window around each pixel of (1, 1, H, W), the border repeated."""
+    _, _, h, w = x.shape
+    wide = F.pad(x, (3, 3, 3, 3), mode="replicate")
+    total = torch.zeros_like(x)
+    for row, weights in enumerate(window.tolist()):  # conv2d in float64 copies the picture 49 times before it adds
+        for column, weight in enumerate(weights):
+            total.add_(wide[:, :, row : row + h, column : column + w], alpha=weight)
+    return total
 
 
 def halved(y: Tensor) -> Tensor:
