@@ -192,6 +192,20 @@ def test_the_same_clip_gives_the_same_bytes_here_and_in_another_process(clips, e
     assert first == again == elsewhere.stdout.splitlines()[JOBS.index(job)].split()
 
 
+@pytest.mark.parametrize(
+    ("simd", "limits"),
+    [
+        ({"baseline": ["X86_V2"], "found": ["X86_V3", "X86_V4"]}, {"x264-params": "asm=avx2"}),
+        ({"baseline": ["SSE"], "found": ["AVX2", "AVX512F", "AVX512_SKX"]}, {"x264-params": "asm=avx2"}),
+        ({"baseline": ["SSE"], "found": ["AVX2"], "not found": ["AVX512F"]}, {}),
+        ({"baseline": ["NEON"]}, {}),
+    ],
+)
+def test_x264_is_kept_from_avx512_where_there_is_any(monkeypatch, simd, limits):
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": simd})
+    assert degrade_codec._x264_limits() == limits
+
+
 def test_encoders_write_nothing_to_the_terminal(elsewhere):
     assert elsewhere.stderr == ""
 

@@ -237,8 +237,7 @@ def _options(encoding: Encoding) -> dict[str, str]:
     match encoding.codec.encoder:
         case "libx264":
             profile = {"profile": encoding.profile} if encoding.profile else {}
-            # its macroblock tree reads memory that nobody wrote, where the CPU has AVX-512: not twice the same bytes
-            return common | {"crf": quality, "preset": preset, "mbtree": "0"} | profile
+            return common | {"crf": quality, "preset": preset} | profile | _x264_limits()
         case "libx265":
             return common | {"crf": quality, "preset": preset, "x265-params": X265_PARAMS}
         case "libvpx-vp9":
@@ -250,6 +249,14 @@ def _options(encoding: Encoding) -> dict[str, str]:
         case _:
             scale = str(encoding.quality * LAMBDA)
             return common | {"flags": "+qscale", "global_quality": scale, "qmin": quality, "qmax": quality}
+
+
+def _x264_limits() -> dict[str, str]:
+    """Keep x264 from AVX-512: its macroblock tree then reads memory nobody wrote, and a clip codes not twice alike."""
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})  # as NumPy finds them, kinds without any left out
+    names = [name for kind in ("baseline", "found") for name in simd.get(kind, [])]
+    has_avx512 = any(name.startswith(("AVX512", "X86_V4")) for name in names)  # the latter since NumPy 2.4
+    return {"x264-params": "asm=avx2"} if has_avx512 else {}
 
 
 def _frames(planes: Planes, pixels: str) -> Iterator[VideoFrame]:
