@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vsr.degradation import Blur
+from vsr.train.draw import Draw
 from vsr.train.kernels import (
-    KINDS,
-    Drawn,
     blur,
-    draw_blur,
-    draw_sinc,
-    draw_size,
+    draw_kernel,
+    draw_ringing,
     gaussian,
     generalized_gaussian,
     padded,
@@ -41,23 +40,16 @@ OFFICIAL = {
     "sinc 13 omega 0.628319 pad 21": lambda: padded(sinc(13, cutoff=math.pi / 5), 21),
     "sinc 21 omega 2.400000 pad 21": lambda: sinc(21, cutoff=2.4),
 }
-WEIGHTS = dict(zip(KINDS, (45, 25, 12, 3, 12, 3), strict=True))  # Real-ESRGAN's, of 100
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draw:
+    return Draw(torch.Generator().manual_seed(seed))
 
 
-def drawn(generator: torch.Generator, **changes) -> Drawn:
-    settings = {
-        "size": 13,
-        "kinds": WEIGHTS,
-        "sigma": (0.2, 3),
-        "rotation": (-math.pi, math.pi),
-        "beta_generalized": (0.5, 4),
-        "beta_plateau": (1, 2),
-    }
-    return draw_blur(generator, **(settings | changes))
+def drawn(draw: Draw, **changes) -> tuple[Tensor, str]:
+    """A kernel of the Gaussian family and what it is."""
+    kernel = draw_kernel(Blur(**({"size": (13, 13), "sinc_chance": 0} | changes)), draw)
+    return kernel, draw.notes[-1]
 
 
 def directly(pictures: Tensor, kernels: Tensor) -> Tensor:
@@ -78,12 +70,11 @@ def test_kernels_are_the_official_ones(media: Path):
 
 
 def test_a_kernel_has_one_sum_and_one_form():
-    generator = seeded()
+    draw = seeded()
     for _ in range(300):
-        size = draw_size(generator, (7, 21))
-        some = [drawn(generator, size=size), draw_sinc(generator, size=size, cutoff=(math.pi / 5, math.pi))]
-        for kernel, what in ((one.kernel, one.what) for one in some):
-            assert kernel.shape == (size, size)
+        for kernel in (draw_kernel(Blur(), draw), draw_ringing((7, 21), draw)):
+            what = draw.notes[-1]
+            assert kernel.shape[0] == kernel.shape[1]
             assert kernel.dtype == torch.float32
             assert kernel.isfinite().all(), what
             assert kernel.double().sum().item() == pytest.approx(1, abs=1e-6), what
@@ -96,19 +87,34 @@ def test_a_rotation_turns_the_long_axis_downwards():
     assert kernel[14, 14] > 100 * kernel[14, 6]
 
 
-def test_kinds_come_as_often_as_their_weights():
-    generator, count = seeded(), 2000
-    seen = Counter(drawn(generator, size=7).what.split(" ")[0] for _ in range(count))
-    for kind, weight in WEIGHTS.items():
-        share = weight / sum(WEIGHTS.values())
+def test_kinds_come_as_often_as_their_shares():
+    draw, count, shares = seeded(), 2000, Blur().kinds
+    seen = Counter(drawn(draw, size=(7, 7))[1].split(" ")[0] for _ in range(count))
+    for kind, share in shares.items():
         assert abs(seen[kind] - count * share) < 4 * math.sqrt(count * share * (1 - share)), kind
 
 
+def test_every_tenth_lens_rings():
+    draw = seeded()
+    rings = sum(drawn(draw, sinc_chance=0.1)[1].startswith("sinc") for _ in range(1000))
+    assert abs(rings - 100) < 4 * math.sqrt(1000 * 0.1 * 0.9)
+
+
+def test_small_windows_do_not_cut_low():
+    def cutoffs(size: int) -> list[float]:
+        draw = seeded()
+        whats = [drawn(draw, size=(size, size), sinc_chance=1)[1] for _ in range(300)]
+        return [float(what.split("omega ")[1].split(",")[0]) for what in whats]
+
+    assert min(cutoffs(11)) == pytest.approx(math.pi / 3, abs=0.05)
+    assert min(cutoffs(13)) == pytest.approx(math.pi / 5, abs=0.05)
+
+
 def test_half_the_betas_lie_on_either_side_of_one():
-    generator = seeded()
+    draw = seeded()
 
     def betas(kind: str) -> list[float]:
-        whats = [drawn(generator, size=7, kinds={kind: 1}).what for _ in range(1000)]
+        whats = [drawn(draw, size=(7, 7), kinds={kind: 1})[1] for _ in range(1000)]
         return [float(what.split("beta ")[1].split(",")[0]) for what in whats]
 
     spread = 4 * math.sqrt(1000 * 0.5 * 0.5)
@@ -122,36 +128,37 @@ def test_half_the_betas_lie_on_either_side_of_one():
 
 @pytest.mark.parametrize(("ends", "nearest"), [((1.5, 2), "1.50"), ((0.5, 0.8), "0.80")])
 def test_betas_keep_to_a_range_without_one(ends: tuple[float, float], nearest: str):
-    generator = seeded()
-    whats = [drawn(generator, kinds={"plateau_iso": 1}, beta_plateau=ends).what for _ in range(100)]
+    draw = seeded()
+    whats = [drawn(draw, kinds={"plateau_iso": 1}, beta_plateau=ends)[1] for _ in range(100)]
     betas = [what.split("beta ")[1].split(",")[0] for what in whats]
     assert all(ends[0] <= float(beta) <= ends[1] for beta in betas)
     assert 30 < betas.count(nearest) < 70  # 50 and four deviations
 
 
 def test_sizes_are_odd_and_all_come():
-    generator = seeded()
-    assert {draw_size(generator, (7, 21)) for _ in range(200)} == set(range(7, 22, 2))
-    assert draw_size(generator, (9, 9)) == 9
+    draw = seeded()
+    assert {len(draw_ringing((7, 21), draw)) for _ in range(200)} == set(range(7, 22, 2))
+    assert len(draw_ringing((9, 9), draw)) == 9
 
 
 def test_the_same_seed_draws_the_same_kernel():
-    first, second, third = (drawn(seeded(seed), kinds={"plateau_aniso": 1}) for seed in (3, 3, 4))
-    assert first.what == second.what
-    assert torch.equal(first.kernel, second.kernel)
-    assert not torch.equal(first.kernel, third.kernel)
+    (first, said), (second, said_again), (third, _) = (
+        drawn(seeded(seed), kinds={"plateau_aniso": 1}) for seed in (3, 3, 4)
+    )
+    assert said == said_again
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
 
 
 def test_a_drawing_says_what_it_drew():
-    what = drawn(seeded(), kinds={"generalized_aniso": 1}, sigma=(2, 2), rotation=(math.pi / 2, math.pi / 2)).what
+    quarter = (math.pi / 2, math.pi / 2)
+    _, what = drawn(seeded(), kinds={"generalized_aniso": 1}, sigma=(2, 2), rotation=quarter)
     assert re.fullmatch(r"generalized_aniso sigma 2\.00/2\.00 90° beta \d\.\d\d, 13 px", what)
-    assert drawn(seeded(), kinds={"iso": 0.1}, sigma=(2, 2)).what == "iso sigma 2.00, 13 px"
-    assert draw_sinc(seeded(), size=7, cutoff=(1, 1)).what == "sinc omega 1.00, 7 px"
+    assert drawn(seeded(), kinds={"iso": 0.1}, sigma=(2, 2))[1] == "iso sigma 2.00, 13 px"
+    assert re.fullmatch(r"sinc omega \d\.\d\d, 13 px", drawn(seeded(), sinc_chance=1)[1])
 
 
-def test_unknown_kinds_and_even_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"unknown kinds \['box'\]"):
-        drawn(seeded(), kinds={"iso": 1, "box": 1})
+def test_even_sizes_are_refused():
     with pytest.raises(ValueError, match="must be odd"):
         sinc(8, cutoff=1)
     for size in (11, 14):
@@ -161,8 +168,8 @@ def test_unknown_kinds_and_even_sizes_are_refused():
 
 @pytest.mark.parametrize("size", [1, 7, 21])
 def test_blurring_is_what_conv2d_does(size: int):
-    pictures = torch.rand(2, 3, 37, 50, generator=seeded())
-    kernels = torch.rand(2, size, size, generator=seeded(1))  # lopsided, unlike real ones
+    pictures = torch.rand(2, 3, 37, 50, generator=seeded().generator)
+    kernels = torch.rand(2, size, size, generator=seeded(1).generator)  # lopsided, unlike real ones
     kernels /= kernels.sum((1, 2), keepdim=True)
     torch.testing.assert_close(blur(pictures, kernels), directly(pictures, kernels), rtol=0, atol=2e-6)
 
@@ -170,7 +177,7 @@ def test_blurring_is_what_conv2d_does(size: int):
 def test_a_point_becomes_the_kernel_flipped():
     point = torch.zeros(1, 3, 15, 15)
     point[:, :, 7, 7] = 1
-    kernel = torch.rand(7, 7, generator=seeded())
+    kernel = torch.rand(7, 7, generator=seeded().generator)
     spread = blur(point, kernel)[0, :, 4:11, 4:11]
     torch.testing.assert_close(spread, kernel.flip(0, 1).expand(3, 7, 7), rtol=0, atol=1e-6)
 
@@ -178,12 +185,12 @@ def test_a_point_becomes_the_kernel_flipped():
 @pytest.mark.parametrize("side", [1, 8, 64])
 def test_a_flat_picture_stays_flat_at_any_size(side: int):
     flat = torch.full((2, 3, side, side + 1), 0.7)
-    kernels = torch.stack([drawn(seeded(), size=21).kernel, sinc(21, cutoff=1)])
+    kernels = torch.stack([drawn(seeded(), size=(21, 21))[0], sinc(21, cutoff=1)])
     torch.testing.assert_close(blur(flat, kernels), flat, rtol=0, atol=1e-6)
 
 
 def test_a_picture_smaller_than_the_kernel_is_mirrored_to_and_fro():
-    small = torch.rand(1, 3, 8, 9, generator=seeded())
+    small = torch.rand(1, 3, 8, 9, generator=seeded().generator)
     # two steps of at most a side less one are the same as one long step
     wide = F.pad(F.pad(small, (8, 8, 7, 7), mode="reflect"), (16, 16, 16, 16), mode="reflect")
     kernel = gaussian(21, sigma_x=3, sigma_y=2, rotation=0.5)
@@ -193,16 +200,16 @@ def test_a_picture_smaller_than_the_kernel_is_mirrored_to_and_fro():
 
 @pytest.mark.parametrize("size", [(8, 8), (61, 77), (128, 128)])
 def test_a_blur_does_not_depend_on_the_batch(size: tuple[int, int]):
-    generator = seeded()
-    pictures = torch.rand(3, 3, *size, generator=generator)
-    kernels = torch.stack([padded(drawn(generator).kernel, 21) for _ in pictures])
+    draw = seeded()
+    pictures = torch.rand(3, 3, *size, generator=draw.generator)
+    kernels = torch.stack([padded(drawn(draw)[0], 21) for _ in pictures])
     alone = [blur(pictures[i : i + 1], kernels[i]) for i in range(3)]
     assert torch.equal(blur(pictures, kernels), torch.cat(alone))
 
 
 def test_padding_a_kernel_does_not_change_the_blur():
-    pictures = torch.rand(1, 3, 40, 40, generator=seeded())
-    kernel = drawn(seeded()).kernel
+    pictures = torch.rand(1, 3, 40, 40, generator=seeded().generator)
+    kernel = drawn(seeded())[0]
     torch.testing.assert_close(blur(pictures, padded(kernel, 21)), blur(pictures, kernel), rtol=0, atol=1e-6)
 
 
@@ -215,7 +222,7 @@ def test_kernels_that_do_not_fit_are_refused(shape: tuple[int, ...]):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_blurs_as_the_cpu_does():
-    pictures = torch.rand(3, 3, 40, 48, generator=seeded())
-    kernels = torch.stack([padded(drawn(seeded(seed)).kernel, 21) for seed in range(3)])
+    pictures = torch.rand(3, 3, 40, 48, generator=seeded().generator)
+    kernels = torch.stack([padded(drawn(seeded(seed))[0], 21) for seed in range(3)])
     there = blur(pictures.cuda(), kernels.cuda()).cpu()
     torch.testing.assert_close(there, blur(pictures, kernels), rtol=0, atol=2e-6)

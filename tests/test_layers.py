@@ -17,11 +17,11 @@ LINES = [
     ["train", "stills"],
     ["video"],
     ["plan"],  # what `video` decides before the first frame
-    ["loading"],
+    ["loading", "footage"],
     ["verify", "preset"],
     ["engine", "io", "journal", "done", "metrics"],
     ["models"],
-    ["frames", "stage", "errors", "events", "settings", "disk"],
+    ["frames", "stage", "errors", "events", "settings", "degradation", "disk"],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}
 SHARED = set(LINES[-1])  # the ground all stand on: these may use each other

@@ -1,10 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from vsr import preset as preset_module
+from vsr.degradation import Degradation
 from vsr.errors import ConfigError
 from vsr.preset import load_preset, override, preset_names, preset_text
 from vsr.settings import EncoderTuning, UpscaleSettings, choose_model
@@ -18,8 +19,8 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_four_presets_come_with_vsr():
-    assert preset_names() == ["anime", "film", "real_world", "video"]
+def test_five_presets_come_with_vsr():
+    assert preset_names() == ["anime", "bicubic", "film", "real_world", "video"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -31,7 +32,7 @@ def test_every_preset_loads_and_describes_itself(name):
 
 
 def test_no_two_presets_say_the_same():
-    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 4
+    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 5
 
 
 def test_numbers_are_read_exactly(tmp_path):
@@ -74,7 +75,7 @@ def test_a_file_says_every_kind_of_setting(tmp_path):
         ("[upscale]\nscal = 2", "key 'scal' is unknown; did you mean 'scale'?"),
         ("[upscal]\nscale = 2", "key 'upscal' is unknown; did you mean 'upscale'?"),
         ("[upscale.encoders.libx264]\ncfr = 2", "key 'cfr' is unknown; did you mean 'crf'?"),
-        ("[train]\nsteps = 2", "key 'train' is unknown; known are description, upscale"),
+        ("[train]\nsteps = 2", "key 'train' is unknown; known are description, upscale, degrade"),
         ("[upscale]\ncrf = 'high'", "upscale.crf = 'high': should be a valid integer"),
         ("[upscale]\ncrf = 16.5", "upscale.crf = 16.5: should be a valid integer"),
         ("[upscale]\ntile = true", "upscale.tile = True: should be a valid integer"),
@@ -121,7 +122,7 @@ def test_an_unknown_name_gets_the_nearest_one():
 
 
 def test_a_name_like_no_other_gets_all_names():
-    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, film, real_world, video"):
+    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, bicubic, film, real_world, video"):
         load_preset("qqq")
 
 
@@ -155,3 +156,75 @@ def test_what_was_ordered_goes_before_the_tuning():
 )
 def test_the_smallest_model_that_reaches_the_scale_is_taken_else_the_largest(scale, passes, name):
     assert choose_model({4: "four", 2: "two"}, Fraction(scale), passes=passes) == name
+
+
+def test_damage_not_written_stays_as_published(tmp_path):
+    text = "[degrade]\nframes = 6\n[degrade.second.blur]\nsigma = [0.5, 1]\n"
+    degrade = load_preset(written(tmp_path, text)).degrade
+    assert degrade is not None
+    assert degrade.frames == 6
+    assert degrade.second.blur == replace(Degradation().second.blur, sigma=(0.5, 1.0))
+    assert degrade.first == Degradation().first
+
+
+def test_a_preset_may_say_nothing_about_damage(tmp_path):
+    assert load_preset(written(tmp_path, "[upscale]\nscale = 2\n")).degrade is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("frame = 3", "degrade: key 'frame' is unknown; did you mean 'frames'?"),
+        ("frames = 3.5", "degrade.frames = 3.5: should be a valid integer"),
+        ("frames = '3'", "degrade.frames = '3': should be a valid integer"),
+        ("frames = 100", "degrade: frames = 100: a sample has 1 to 64 frames"),
+        ("sharpen = 1", "degrade.sharpen = 1: should be a valid boolean"),
+        ("clean = 2", "degrade: clean = 2: a chance lies between 0 and 1"),
+        ("first = 3", "degrade.first = 3: should be a table"),
+        (
+            "[degrade.first.blur]\nsigma = [3, 1]",
+            "degrade.first.blur: sigma = [3, 1]: give a range, more than 0, the smaller end first",
+        ),
+        (
+            "[degrade.first.blur]\nsize = [8, 20]",
+            "degrade.first.blur: size = [8, 20]: kernels are 3 pixels or more and odd, such as [7, 21]",
+        ),
+        (
+            "[degrade.second.blur.kinds]\niso = -1",
+            "degrade.second.blur: kinds: shares must not be negative, and one of them must be more than 0",
+        ),
+        (
+            "[degrade.first.resize]\nfactor = [0.1, 0.5]",
+            "degrade.first.resize: factor = [0.1, 0.5]: must hold 1; give the smallest and the largest factor",
+        ),
+        (
+            "[degrade.second.compression]\njpeg_quality = [0, 50]",
+            "degrade.second.compression: jpeg_quality = [0, 50]: lies between 1 and 100, the worst first",
+        ),
+        (
+            "[degrade.second.compression]\nmedia = { video = 1 }",
+            "degrade.second.compression: media: holds video but codecs has no share; add a table such as codecs.h264",
+        ),
+        (
+            "[degrade.second.compression.codecs.h265]\nshare = 1\nquality = [1, 2]",
+            "degrade.second.compression.codecs: key 'h265' should be 'h264', 'hevc', 'mpeg2', 'mpeg4', 'vp9' or 'av1'",
+        ),
+        (
+            "[degrade.second.compression.codecs.h264]\nshare = 1\nquality = [1, 2]\nprest = {}",
+            "degrade.second.compression.codecs.h264: key 'prest' is unknown; did you mean 'presets'?",
+        ),
+        (
+            "[degrade.second.compression.codecs.h264]\nshare = 1\nquality = [30, 20]",
+            "degrade.second.compression.codecs: quality = [30, 20]: give a range, 0 or more, the smaller end first",
+        ),
+        (
+            "[degrade.second.compression.codecs]\nh264 = 1",
+            "degrade.second.compression.codecs.h264 = 1: should be a table",
+        ),
+    ],
+)
+def test_damage_that_makes_no_sense_is_one_line(tmp_path, text, line):
+    path = written(tmp_path, f"[degrade]\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_preset(path)
+    assert str(caught.value) == f"{path}: {line}"

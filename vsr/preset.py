@@ -1,17 +1,19 @@
-"""Presets: TOML files that say how a kind of clip is upscaled, parsed here and nowhere else."""
+"""Presets: TOML files that say how a kind of picture is upscaled and damaged, parsed here and nowhere else."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from vsr.degradation import Degradation
 from vsr.errors import ConfigError
 from vsr.settings import EncoderTuning, Precision, UpscaleSettings
 
@@ -26,6 +28,7 @@ class Preset:
     name: str
     description: str
     upscale: UpscaleSettings
+    degrade: Degradation | None = None  # None: the preset says nothing about damage
 
 
 def preset_names() -> list[str]:
@@ -57,11 +60,24 @@ def load_preset(name_or_file: str) -> Preset:
         raise ConfigError(f"{path}: is no valid TOML: {e}") from e
     try:
         parsed = _File.model_validate(table)
-        return Preset(name=path.stem, description=parsed.description, upscale=parsed.upscale.settings())
+        return Preset(
+            name=path.stem,
+            description=parsed.description,
+            upscale=parsed.upscale.settings(),
+            degrade=None if parsed.degrade is None else _parsed(Degradation(), parsed.degrade, "degrade"),
+        )
     except ValidationError as e:
         raise ConfigError(f"{path}: {_first_line(e.errors())}") from e
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from e
+
+
+def load_degradation(name_or_file: str) -> Degradation:
+    """How that preset damages. Raises ConfigError when it does not say, or as `load_preset` does."""
+    degrade = load_preset(name_or_file).degrade
+    if degrade is None:
+        raise ConfigError(f"preset '{name_or_file}' says nothing about damage; add a table [degrade], or give another")
+    return degrade
 
 
 def override(settings: UpscaleSettings, given: Mapping[str, Any]) -> UpscaleSettings:
@@ -169,6 +185,50 @@ class _Upscale(_Table):
 class _File(_Table):
     description: str = ""
     upscale: _Upscale = _Upscale()
+    degrade: dict[str, object] | None = None
+
+
+def _parsed(settings: Any, table: object, where: str) -> Any:
+    """`settings`, a frozen dataclass, with what `table` says put in its place: tables go deeper, values replace."""
+    kinds = get_type_hints(type(settings))
+    changes = {}
+    for key, written in _rows(table, kinds, where):
+        value = getattr(settings, key)
+        deeper = is_dataclass(value)
+        changes[key] = (_parsed if deeper else _value)(value if deeper else kinds[key], written, f"{where}.{key}")
+    try:
+        return replace(settings, **changes)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
+
+
+def _value(kind: Any, written: object, where: str) -> object:
+    """What TOML holds as a value of that type."""
+    row = next((inner for inner in get_args(kind) if is_dataclass(inner)), None)
+    if row is not None and isinstance(written, dict):
+        for name, table in written.items():
+            _rows(table, get_type_hints(row), f"{where}.{name}")
+    try:
+        # as JSON, where strict takes lists for tuples and whole numbers for floats, but no text for numbers
+        return TypeAdapter(kind).validate_json(json.dumps(written, default=_plain), strict=True)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
+    except ValidationError as e:
+        located = [{**error, "loc": (where, *error["loc"])} for error in e.errors()]
+        raise ConfigError(_first_line(cast(list[ErrorDetails], located))) from e
+
+
+def _rows(table: object, known: Iterable[str], where: str) -> Iterable[tuple[str, object]]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} = {table!r}: should be a table")
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}: key '{key}' is unknown; {_advice(key, known)}")
+    return table.items()
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _first_line(errors: list[ErrorDetails]) -> str:

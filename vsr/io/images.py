@@ -34,9 +34,9 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def write_rgb(path: Path, picture: npt.NDArray[np.uint8], *, quality: int = 90) -> None:
-    """Write (height, width, 3) 8-bit RGB in the format that the suffix names; it bears its name only when whole.
+    """Write (height, width, 3) 8-bit RGB in the format of the suffix; it bears its name only when whole.
 
-    `quality` is of JPEG and lossy WebP. Raises MediaError when the suffix names no format or the file cannot be written.
+    `quality` is of JPEG and lossy WebP. Raises MediaError for a suffix of no format, and when it cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     form = Image.registered_extensions().get(path.suffix.lower())

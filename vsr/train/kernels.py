@@ -6,22 +6,16 @@ BasicSR's degradations but our own randomness.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+from vsr.degradation import Blur
+from vsr.train.draw import Draw
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A kernel and what it is, for people."""
-
-    kernel: Tensor
-    what: str  # such as "aniso sigma 2.10/0.70 31°, 13 px"
+_SMALL = 13  # windows below this size do not cut as low: they could not hold the ripple
+_LOWEST_SMALL, _LOWEST = math.pi / 3, math.pi / 5  # cutoff, radians a pixel
 
 
 def gaussian(size: int, *, sigma_x: float, sigma_y: float, rotation: float) -> Tensor:
@@ -62,54 +56,37 @@ def padded(kernel: Tensor, size: int) -> Tensor:
     return F.pad(kernel, (margin, margin, margin, margin))
 
 
-def draw_size(generator: torch.Generator, sizes: tuple[int, int]) -> int:
-    """One of the odd sizes from the first to the last of `sizes`, both odd and both drawn as often as the others."""
-    low, high = sizes
-    return low + 2 * int(torch.randint((high - low) // 2 + 1, (), generator=generator))
+def draw_kernel(settings: Blur, draw: Draw) -> Tensor:
+    """Draw a lens of odd size: one of the Gaussian family by `settings.kinds`, or now and then a sinc.
 
-
-def draw_blur(
-    generator: torch.Generator,
-    *,
-    size: int,
-    kinds: Mapping[str, float],
-    sigma: tuple[float, float],
-    rotation: tuple[float, float],
-    beta_generalized: tuple[float, float],
-    beta_plateau: tuple[float, float],
-) -> Drawn:
-    """Draw a blur of `size`: its kind by the weights in `kinds`, keys of KINDS, and the rest evenly from the ranges.
-
-    `sigma` in pixels, above 0, is drawn once for iso and twice for aniso kinds; `rotation`, in radians, is for aniso
-    kinds. Half the betas are drawn from the part of the range below 1 and half from the part above; where a part is
-    missing, they are the end next to 1. The generator is of the CPU; the same state draws the same kernel. ValueError
-    when a kind is unknown.
+    Half the betas are drawn from the part of their range below 1 and half from the part above; where a part is missing
+    they are the end next to 1.
     """
-    unknown = kinds.keys() - set(KINDS)
-    if unknown:
-        raise ValueError(f"unknown kinds {sorted(unknown)}: not of {', '.join(KINDS)}")
-    weights = torch.tensor(list(kinds.values()), dtype=torch.float64)
-    kind = list(kinds)[int(torch.multinomial(weights, 1, generator=generator))]
+    size = _draw_size(settings.size, draw)
+    if draw.chance(settings.sinc_chance):
+        return _draw_sinc(size, _LOWEST_SMALL if size < _SMALL else _LOWEST, draw)
+    kind = draw.choice(settings.kinds)
     family, _, shape = kind.rpartition("_")
-    sigma_x = _uniform(generator, sigma)
+    sigma_x = draw.uniform(*settings.sigma)
     is_round = shape == "iso"
-    sigma_y = sigma_x if is_round else _uniform(generator, sigma)
-    angle = 0.0 if is_round else _uniform(generator, rotation)
+    sigma_y = sigma_x if is_round else draw.uniform(*settings.sigma)
+    angle = 0.0 if is_round else draw.uniform(*settings.rotation)
     what = f"{kind} sigma {sigma_x:.2f}" + ("" if is_round else f"/{sigma_y:.2f} {math.degrees(angle):.0f}°")
     if family == "":
         kernel = gaussian(size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=angle)
     else:
-        formula, betas = (plateau, beta_plateau) if family == "plateau" else (generalized_gaussian, beta_generalized)
-        beta = _draw_beta(generator, betas)
+        is_plateau = family == "plateau"
+        beta = _draw_beta(settings.beta_plateau if is_plateau else settings.beta_generalized, draw)
+        formula = plateau if is_plateau else generalized_gaussian
         kernel = formula(size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=angle, beta=beta)
         what += f" beta {beta:.2f}"
-    return Drawn(kernel=kernel, what=f"{what}, {size} px")
+    draw.note(f"{what}, {size} px")
+    return kernel
 
 
-def draw_sinc(generator: torch.Generator, *, size: int, cutoff: tuple[float, float]) -> Drawn:
-    """Draw a `sinc` of `size` with its cutoff, in radians per pixel, evenly from the range."""
-    drawn = _uniform(generator, cutoff)
-    return Drawn(kernel=sinc(size, cutoff=drawn), what=f"sinc omega {drawn:.2f}, {size} px")
+def draw_ringing(sizes: tuple[int, int], draw: Draw) -> Tensor:
+    """Draw a `sinc` of an odd size from the first to the last of `sizes`, cut off at pi / 3 to pi."""
+    return _draw_sinc(_draw_size(sizes, draw), _LOWEST_SMALL, draw)
 
 
 def blur(pictures: Tensor, kernels: Tensor) -> Tensor:
@@ -182,13 +159,19 @@ def _unit_sum(kernel: Tensor) -> Tensor:
     return (kernel / kernel.sum()).float()
 
 
-def _uniform(generator: torch.Generator, ends: tuple[float, float]) -> float:
-    low, high = ends
-    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+def _draw_size(sizes: tuple[int, int], draw: Draw) -> int:
+    """One of the odd sizes from the first to the last of `sizes`, both odd."""
+    low, high = sizes
+    return low + 2 * draw.integer(0, (high - low) // 2)
 
 
-def _draw_beta(generator: torch.Generator, ends: tuple[float, float]) -> float:
+def _draw_sinc(size: int, lowest: float, draw: Draw) -> Tensor:
+    cutoff = draw.uniform(lowest, math.pi)
+    draw.note(f"sinc omega {cutoff:.2f}, {size} px")
+    return sinc(size, cutoff=cutoff)
+
+
+def _draw_beta(ends: tuple[float, float], draw: Draw) -> float:
     low, high = ends
     middle = min(max(low, 1), high)
-    is_low = _uniform(generator, (0, 1)) < 0.5
-    return _uniform(generator, (low, middle) if is_low else (middle, high))
+    return draw.uniform(*((low, middle) if draw.chance(0.5) else (middle, high)))
