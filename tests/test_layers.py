@@ -13,7 +13,7 @@ PACKAGE = ROOT / "vsr"
 LINES = [
     ["__main__"],
     ["cli"],
-    ["cluster", "compare"],
+    ["cluster", "compare", "evaluate"],
     ["train", "stills"],
     ["video"],
     ["plan"],  # what `video` decides before the first frame

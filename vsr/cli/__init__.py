@@ -7,6 +7,7 @@ import click
 
 from vsr import __version__
 from vsr.cli.degrade import degrade as degrade_command
+from vsr.cli.eval import eval_command
 from vsr.cli.presets import presets
 from vsr.cli.signals import Interrupted
 from vsr.cli.upscale import upscale as upscale_command
@@ -30,6 +31,7 @@ def commands() -> None:
 
 commands.add_command(upscale_command)
 commands.add_command(degrade_command)
+commands.add_command(eval_command)
 commands.add_command(presets)
 
 
