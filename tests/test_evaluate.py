@@ -253,6 +253,16 @@ def test_flicker_shows_in_the_static_change():
     assert CPU(truth, truth, shave=4, is_clip=False).static_change is None
 
 
+def test_a_frame_without_error_does_not_decide_a_clip():
+    truth = torch.randint(200, (2, 3, 32, 32), dtype=torch.uint8)
+    half = torch.stack([truth[0], truth[1] + 10])
+    both = CPU(half, truth, shave=4, is_clip=True)
+    one = CPU(half[1:], truth[1:], shave=4, is_clip=False)
+    assert one.psnr_rgb == pytest.approx(28.1308, abs=1e-4)  # 20 log10(25.5)
+    assert both.psnr_rgb == pytest.approx(28.1308 + 3.0103, abs=1e-4)  # half the error
+    assert CPU(truth, truth, shave=4, is_clip=True).psnr_y == float("inf")
+
+
 def test_a_clip_and_its_small_half_must_have_as_many_frames(tmp_path: Path):
     for half, size, frames in (("HR", (96, 128), 4), ("LR", (48, 64), 3)):
         (tmp_path / half).mkdir()

@@ -31,12 +31,14 @@ Examples:
   vsr eval --model mine.safetensors --data clips --frames 8 --degrade video --seed 1
   vsr eval --model mine.safetensors --data Set5 --crop 128 --markdown - --sheet look.webp
 
-\b
 In DIR, the first of these holds the truth: x4/HR (as --scale says), HR, DIR itself. LR beside HR is used as it is,
 paired by name with HR and LR exchanged, or by order. Else LR is made from the truth by MATLAB's bicubic.
+
 PSNR and SSIM leave out a border as wide as the scale. LPIPS (SqueezeNet) and NIQE need files that are not part of
 vsr: squeezenet1_1.pth, lpips_lin_v0.1_squeeze.pth, niqe_pris_params.npz. Clips also get their static change: how much
-more they change from frame to frame than the truth, where that stands still. Files are written over without asking.
+more they change from frame to frame than the truth, where that stands still.
+
+Files are written over without asking.
 """,
 )
 @click.option(
@@ -49,7 +51,6 @@ more they change from frame to frame than the truth, where that stands still. Fi
 )
 @click.option(
     "--data",
-    "data",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR...",

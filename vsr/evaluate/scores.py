@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,10 @@ from vsr.metrics.weights import default_cache, find_weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Of a picture, or means over a clip's frames or over a set. None: could not be measured."""
+    """Of a picture, or means over a clip's frames or over a set. None: could not be measured.
+
+    A clip's PSNR is that of its mean squared error, so that one black frame, which all get right, does not decide it.
+    """
 
     psnr_y: float | None = None  # dB, inf where equal; a border of `scale` pixels is left out here and in the next two
     ssim_y: float | None = None
@@ -56,9 +59,14 @@ class Judge:
         """The figures of one result. Both (T, 3, H, W) uint8; a picture has one frame."""
         frames, truth = frames.to(self.device), truth.to(self.device)
         measured = [self._frame(*pair, shave) for pair in zip(frames.split(1), truth.split(1), strict=True)]
-        change = static_change(frames, truth) if is_clip else None
-        found = mean(measured)
-        return Scores(**{key: getattr(found, key) for key in KEYS if key != "static_change"}, static_change=change)
+        if not is_clip:
+            return measured[0]
+        return replace(
+            mean(measured),
+            psnr_y=_of_mean_error([one.psnr_y for one in measured]),
+            psnr_rgb=_of_mean_error([one.psnr_rgb for one in measured]),
+            static_change=static_change(frames, truth),
+        )
 
     def _frame(self, frame: Tensor, truth: Tensor, shave: int) -> Scores:
         return Scores(
@@ -68,6 +76,12 @@ class Judge:
             lpips=None if self.lpips is None else float(self.lpips(frame, truth)),
             niqe=None if self.niqe is None else _naturalness(self.niqe, frame),
         )
+
+
+def _of_mean_error(psnrs: Sequence[float | None]) -> float:
+    """The PSNR of the mean of the squared errors that PSNRs stand for."""
+    error = sum(10 ** (-psnr / 10) for psnr in psnrs if psnr is not None) / len(psnrs)
+    return -10 * math.log10(error) if error else math.inf
 
 
 def _naturalness(niqe: Niqe, frame: Tensor) -> float | None:

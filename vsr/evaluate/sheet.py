@@ -38,6 +38,7 @@ class Sheet:
         count = min(ROWS, len(every))
         spread = [every[i * len(every) // count] for i in range(count)]
         self._chosen = {key for key in every if key[1] in names} if names else set(spread)
+        self._is_mixed = len(sets) > 1
         self._rows: dict[tuple[str, str], list[Cell]] = {}
         self._truths: dict[tuple[str, str], Cell] = {}
 
@@ -49,11 +50,12 @@ class Sheet:
         number = len(result.frames) // 2
         truth = result.sample.truth[number]
         rows, columns = _most_detailed(truth)
-        caption = f"{result.model}  {result.scores.psnr_y:.2f} dB  {result.scores.ssim_y:.3f}"
+        caption = f"{result.model}  {result.scores.psnr_y:.2f} dB"
+        named = "/".join(key) if self._is_mixed else result.item.name
         self._rows.setdefault(key, []).append(
             Cell(picture=_shown(result.frames[number, :, rows, columns]), caption=caption)
         )
-        self._truths[key] = Cell(picture=_shown(truth[:, rows, columns]), caption=f"truth  {'/'.join(key)}")
+        self._truths[key] = Cell(picture=_shown(truth[:, rows, columns]), caption=f"truth  {named}")
 
     def picture(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3) 8-bit RGB: a row for each item, a column for each method, the truth last."""
