@@ -2,7 +2,8 @@
 
     python -m benchmarks.codecs --pictures FOLDER
 
-Writes benchmarks/results/codecs-cpu.json and prints the table. FOLDER holds photographs; each is shrunk to a fourth.
+Writes benchmarks/results/codecs-cpu.json and the table of docs/degradation.md. FOLDER holds photographs; each is
+shrunk to a fourth.
 """
 
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.report import described, load, machine, save, table
+from benchmarks.report import ROOT, described, machine, save, table, write_table
 from vsr.io.degrade_codec import CODECS, DEFAULT_QUALITIES, Encoding, through_chroma, through_video
 from vsr.io.images import read_rgb
 from vsr.io.planes_rgb import Clip
@@ -25,7 +26,7 @@ from vsr.metrics.fidelity import psnr_y
 FRAMES, SIDES = 6, (64, 96)
 PICTURES = 8
 SECONDS = 3  # for each speed
-ENCODES, CHECK_EVERY = 2000, 500
+WARM_UP, ENCODES, CHECK_EVERY = 120, 2000, 500
 
 
 def pictures_of(folder: Path) -> list[np.ndarray]:
@@ -81,20 +82,19 @@ def luma_psnr(name: str, quality: int, clips: list[Clip]) -> float:
 
 
 def memory_of_many(clips: list[Clip]) -> dict[str, float]:
-    """Resident MiB before, and after every so many encodes by all codecs in turn."""
+    """Resident MiB by number of encodes, by all codecs in turn, once each has run a few times and has its tables."""
     rng = np.random.default_rng(0)
-    found = {"0": _resident_mib()}
-    for index in range(ENCODES):
+    found = {}
+    for index in range(-WARM_UP, ENCODES + 1):
+        if index >= 0 and index % CHECK_EVERY == 0:
+            found[str(index)] = _resident_mib()
         name = list(CODECS)[index % len(CODECS)]
         through_video(clips[index % len(clips)], drawn(name, rng))
-        if (index + 1) % CHECK_EVERY == 0:
-            found[str(index + 1)] = _resident_mib()
     return found
 
 
-def codecs_table() -> str:
+def report(figures: dict) -> str:
     """The table of the docs, from the figures saved."""
-    figures = load("codecs-cpu")
     rows = []
     for row in figures["codecs"]:
         speeds = [f"{row['clips_per_second'][str(side)]:.0f}" for side in SIDES]
@@ -105,7 +105,8 @@ def codecs_table() -> str:
     notes = (
         f"{described(figures)} One process; the machine was shared, so speeds are a lower bound. Speeds include both "
         f"conversions, over all presets and the default range; PSNR of luma at {SIDES[0]} pixels, at its two ends. "
-        f"Resident memory before and after every {CHECK_EVERY} of {ENCODES} encodes by all in turn: {memory} MiB."
+        f"Resident memory after {WARM_UP} encodes by all in turn, and after every {CHECK_EVERY} of {ENCODES} more: "
+        f"{memory} MiB."
     )
     return f"{notes}\n\n{table(header, rows)}"
 
@@ -133,8 +134,10 @@ def main(pictures: Path) -> None:
         rows.append({"codec": name or "4:2:0 alone", "clips_per_second": speeds, "psnr_y": ends})
         print(rows[-1], flush=True)
     mixed = [clip for pair in zip(*clips.values(), strict=True) for clip in pair]
-    save("codecs-cpu", {"machine": machine(), "codecs": rows, "resident_mib": memory_of_many(mixed)})
-    print(codecs_table())
+    figures = {"machine": machine(), "codecs": rows, "resident_mib": memory_of_many(mixed)}
+    save("codecs-cpu", figures)
+    print(report(figures))
+    write_table(ROOT / "docs" / "degradation.md", "codecs-cpu", report(figures))
 
 
 if __name__ == "__main__":

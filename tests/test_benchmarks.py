@@ -7,6 +7,8 @@ import pytest
 import torch
 from av.video.frame import VideoFrame
 
+import benchmarks.codecs
+import benchmarks.degrade
 import benchmarks.network
 import benchmarks.overlap
 import benchmarks.upscale
@@ -15,17 +17,20 @@ from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
 from vsr.models.compact import SRVGGNetCompact
 
-TABLES = {
-    "upscale-cpu": benchmarks.upscale.report,
-    "network-cpu": benchmarks.network.report,
-    "overlap": benchmarks.overlap.report,
+TABLES = {  # name of figures and markers -> (page, what writes the table)
+    "upscale-cpu": ("performance.md", benchmarks.upscale.report),
+    "network-cpu": ("performance.md", benchmarks.network.report),
+    "overlap": ("performance.md", benchmarks.overlap.report),
+    "degrade-cpu": ("degradation.md", benchmarks.degrade.report),
+    "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_performance_page_says_what_was_measured(name):
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert replace_between(text, name, TABLES[name](load(name))) == text
+def test_a_page_says_what_was_measured(name):
+    page, report = TABLES[name]
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert replace_between(text, name, report(load(name))) == text
 
 
 def test_the_drawn_clip_repeats_no_frame(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -396,3 +396,17 @@ def test_what_cannot_be_damaged_is_one_line(photos, arguments, line, tmp_path, m
     assert said.count("\n") == 1
     assert not (tmp_path / "a.png").exists()
     assert (tmp_path / "there.png").stat().st_size == 0
+
+
+def test_the_page_names_every_parameter():
+    page = (Path(__file__).parents[1] / "docs" / "degradation.md").read_text(encoding="utf-8")
+
+    def names(settings: object, prefix: str = "") -> list[str]:
+        found = []
+        for one in fields(settings):
+            value = getattr(settings, one.name)
+            found += names(value, f"{prefix}{one.name}.") if is_dataclass(value) else [f"{prefix}{one.name}"]
+        return found
+
+    told = {name.removeprefix("first.").removeprefix("second.") for name in names(Degradation())}
+    assert [name for name in sorted(told) if f"`{name}" not in page] == []

@@ -351,3 +351,17 @@ def test_jpeg_with_whole_chroma_keeps_more_colour(texture):
     assert np.array_equal(through_jpeg(colour, 95), through_jpeg(colour, 95, "4:2:0"))
     with pytest.raises(ValueError, match="subsampling '4:1:1': takes 4:2:0, 4:2:2, 4:4:4"):
         through_jpeg(colour, 95, "4:1:1")
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_coding_keeps_brightness_and_colour(name):
+    smooth = np.broadcast_to(np.linspace(40, 200, 96)[:, None, None] * [1, 0.9, 0.6], (96, 96, 3))
+    clip = np.stack([smooth.astype(np.uint8)] * 2)
+    drift = (through_video(clip, Encoding(encoder=name, quality=2)) - clip.astype(float)).mean((0, 1, 2))
+    assert abs(drift @ [0.299, 0.587, 0.114]) < 0.4  # rounding only; swscale's own conversion loses one code
+    assert np.abs(drift).max() < 2  # one code of chroma is two of blue
+
+
+def test_jpeg_damages_more_at_lower_quality(texture):
+    errors = [np.abs(through_jpeg(texture, quality) - texture.astype(int)).mean() for quality in (95, 30)]
+    assert 0 < errors[0] < errors[1]

@@ -11,11 +11,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vsr.errors import ConfigError, MediaError
-from vsr.io.degrade_codec import DECODERS, Encoding, through_jpeg, through_video
 from vsr.models.checkpoint import describe, load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.train import data
-from vsr.train.data import FRAMES, KEPT, LOW_PX, SCALE, Bank, draw_pairs, read_pictures
+from vsr.train.data import KEPT, LOW_PX, SCALE, Bank, draw_pairs, read_pictures
 from vsr.train.fast import FastSettings, main, train
 
 TINY = FastSettings(num_feat=4, num_conv=1, steps=2, batch=2, low_px=16, bank_draws=2, refresh_steps=1)
@@ -117,53 +116,3 @@ def test_batches_are_cut_and_turned_alike(pictures: Path):
     low, high = bank.batch(16, 32, torch.Generator().manual_seed(0))
     assert low.shape == (16, 3, 32, 32)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(high, SCALE), low, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("encoder", DECODERS)
-@pytest.mark.parametrize("count", [1, FRAMES])
-def test_an_encoder_gives_every_frame_back_damaged_and_the_same_each_time(encoder: str, count: int):
-    clip = np.stack([waves(64, 72, phase=index / 2) for index in range(count)])
-    encoding = Encoding(encoder=encoder, quality=25)
-    once, again = through_video(clip, encoding), through_video(clip, encoding)
-    assert once.shape == clip.shape
-    assert once.dtype == np.uint8
-    assert np.array_equal(once, again)
-    assert not np.array_equal(once, clip)
-    nearest = [int(np.argmin([np.abs(frame - other.astype(int)).mean() for other in clip])) for frame in once]
-    assert nearest == list(range(count))
-
-
-@pytest.mark.parametrize("encoder", DECODERS)
-def test_coding_keeps_brightness_and_colour(encoder: str):
-    smooth = np.broadcast_to(np.linspace(40, 200, 96)[:, None, None] * [1, 0.9, 0.6], (96, 96, 3))
-    clip = np.stack([smooth.astype(np.uint8)] * 2)
-    drift = (through_video(clip, Encoding(encoder=encoder, quality=2)) - clip.astype(float)).mean((0, 1, 2))
-    assert abs(drift @ [0.299, 0.587, 0.114]) < 0.4  # rounding only; swscale's own conversion loses one code
-    assert np.abs(drift).max() < 2  # one code of chroma is two of blue
-
-
-@pytest.mark.parametrize("encoder", DECODERS)
-def test_a_worse_quality_is_further_from_the_source(encoder: str):
-    clip = np.stack([waves(64, 64, phase=index / 2) for index in range(3)])
-    errors = [
-        np.abs(through_video(clip, Encoding(encoder=encoder, quality=quality)) - clip.astype(int)).mean()
-        for quality in (5, 30)
-    ]
-    assert errors[0] < errors[1]
-
-
-@pytest.mark.parametrize(("encoder", "size"), [("libx264", (63, 64)), ("mpeg4", (14, 64)), ("libx265", (64, 62))])
-def test_frames_that_encoders_refuse_or_break_on_are_refused_first(encoder: str, size: tuple[int, int]):
-    with pytest.raises(ValueError, match="must be even and at least"):
-        through_video(np.zeros((1, *size, 3), np.uint8), Encoding(encoder=encoder, quality=25))
-
-
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ValueError, match="not one of libx264"):
-        Encoding(encoder="libxvid", quality=25)
-
-
-def test_jpeg_damages_more_at_lower_quality():
-    picture = waves(32, 32)
-    errors = [np.abs(through_jpeg(picture, quality) - picture.astype(int)).mean() for quality in (95, 30)]
-    assert 0 < errors[0] < errors[1]

@@ -181,8 +181,8 @@ class Film:
     """What a film print brings along, at the truth's size and before all else."""
 
     chance: float = 0.0
-    grain: Range = (1.0, 6.0)  # standard deviation in 8-bit codes, in the middle tones
-    grain_size: Range = (0.5, 1.5)  # sigma of a grain, pixels
+    grain: Range = (2.0, 8.0)  # standard deviation in 8-bit codes, in the middle tones
+    grain_size: Range = (0.8, 3.0)  # sigma of a grain, pixels
     flicker: Range = (0.0, 0.02)  # standard deviation of a frame's gain
     dirt: Range = (0.0, 20.0)  # spots a megapixel and frame
 

@@ -83,7 +83,6 @@ CODECS = {
         default_preset="10",
     ),
 }
-DECODERS = {codec.encoder: codec.decoder for codec in CODECS.values()}
 
 # from hardly visible to plainly damaged, by codec: 35 dB of luma and more to 31 and less on moving detail
 DEFAULT_QUALITIES = {

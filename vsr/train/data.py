@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from vsr.errors import ConfigError
 from vsr.io.degrade_codec import Encoding, through_jpeg, through_video
 from vsr.io.images import read_rgb
+from vsr.train.draw import sample_generator
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SCALE = 4
@@ -53,7 +54,7 @@ class Bank:
     def refresh(self, draws: int) -> None:
         """Replace the oldest pairs by `draws` x KEPT new ones."""
         for _ in range(draws):
-            generator = torch.Generator().manual_seed((self._seed << 32) + self._drawn)
+            generator = sample_generator(self._seed, self._drawn)
             picture = self._pictures[_integer(0, len(self._pictures), generator)]
             low, high = draw_pairs(picture, generator)
             place = self._drawn * KEPT % len(self._low)

@@ -50,7 +50,7 @@ def _soil(frame: Tensor, density: float, draw: Draw) -> None:
     count = int(expected) + draw.chance(expected % 1)
     for _ in range(count):
         row, column = draw.uniform(0, height), draw.uniform(0, width)
-        radius, stretch = draw.uniform(0.5, 0.004 * min(height, width) + 1), draw.uniform(1, 4)
+        radius, stretch = draw.uniform(0.5, 0.01 * min(height, width) + 1), draw.uniform(1, 4)
         angle, shade = draw.uniform(0, math.pi), float(draw.chance(0.3))
         opacity = draw.uniform(0.3, 0.9)
         reach = math.ceil(radius * stretch) + 2
