@@ -14,10 +14,14 @@ from safetensors.torch import save_file
 
 from vsr.errors import ModelError
 from vsr.models.catalog import EMBEDDED, find
-from vsr.models.checkpoint import Network, describe, load_model, save_model
+from vsr.models.checkpoint import load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
+from vsr.models.network import Network, describe
 from vsr.models.rrdb import RRDBNet
+from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.spec import HEADER_KEY, ModelSpec
+from vsr.models.srcnn import SRCNN
+from vsr.models.srresnet import SRResNet
 
 
 def small() -> SRVGGNetCompact:
@@ -37,7 +41,26 @@ def drawn_networks() -> list[Network]:
             )
             for _ in range(3)
         ]
-    return networks
+    for scale in (2, 4, 8):
+        feat, block, grow = draw.randint(1, 9), draw.randint(1, 3), draw.randint(1, 9)
+        networks.append(RRDBShuffleNet(num_feat=feat, num_block=block, num_grow_ch=grow, scale=scale))
+        networks.append(SRResNet(num_feat=feat, num_block=block, scale=scale))
+    for kernels in ((9, 1, 5), (9, 5, 5), (3, 1, 1)):
+        networks.append(SRCNN(num_feat=draw.randint(1, 9), num_inner=draw.randint(1, 9), kernels=kernels))
+    return [with_drawn_statistics(net).eval() for net in networks]
+
+
+def with_drawn_statistics(net: Network) -> Network:
+    """As after training: no norm has its first means, variances and counts."""
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            assert layer.num_batches_tracked is not None
+            layer.running_mean.uniform_(-0.1, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            layer.num_batches_tracked.fill_(70_001)  # more than fp16 can count
+    return net
 
 
 @pytest.mark.parametrize("name", ["realesr-animevideov3", "realesr-general-x4v3", "realesr-general-wdn-x4v3"])
@@ -62,7 +85,7 @@ def test_rrdb_gives_the_official_output(media: Path, scale: int):
 def test_the_shapes_alone_give_the_hyper_parameters_back(tmp_path: Path, net: Network):
     torch.save({"params": net.state_dict()}, tmp_path / "net.bin")
     loaded, spec = load_model(tmp_path / "net.bin")
-    assert spec.notes == ()
+    assert bool(spec.notes) == isinstance(net, SRResNet | SRCNN)  # whose shapes leave one thing open
     assert describe(loaded, name="net") == describe(net, name="net")
     x = torch.rand(1, 3, 8, 8)
     assert torch.equal(loaded(x), net.eval()(x))
@@ -106,6 +129,44 @@ def test_half_precision_files_load_as_fp32(tmp_path: Path):
     weights = loaded.state_dict()["body.0.weight"]
     assert weights.dtype == torch.float32
     assert torch.equal(weights, net.state_dict()["body.0.weight"].half().float())
+
+
+@pytest.mark.parametrize(
+    "net",
+    [SRResNet(num_feat=4, num_block=1, tanh=False), SRResNet(num_feat=4, num_block=1), SRCNN(num_feat=4, scale=3)],
+    ids=["srresnet", "srresnet-tanh", "srcnn-x3"],
+)
+def test_what_shapes_leave_open_stands_in_the_header(tmp_path: Path, net: Network):
+    save_model(net, describe(net, name="net"), tmp_path / "net.safetensors")
+    loaded, spec = load_model(tmp_path / "net.safetensors")
+    assert spec.notes == ()
+    assert describe(loaded, name="net") == describe(net, name="net")
+    x = torch.rand(1, 3, 6, 7)
+    assert torch.equal(loaded(x), net.eval()(x))
+
+
+def test_a_bare_srcnn_is_taken_for_x4_and_a_bare_srresnet_for_one_with_tanh(tmp_path: Path):
+    torch.save(SRCNN(num_feat=4, scale=2).state_dict(), tmp_path / "srcnn.pth")
+    torch.save(SRResNet(num_feat=4, num_block=1, tanh=False).state_dict(), tmp_path / "srresnet.pth")
+    _, srcnn = load_model(tmp_path / "srcnn.pth")
+    _, srresnet = load_model(tmp_path / "srresnet.pth")
+    assert srcnn.scale == 4
+    assert "scale taken to be 4" in srcnn.notes[0]
+    assert srresnet.tanh is True
+    assert "Tanh taken to be there" in srresnet.notes[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_statistics_of_batch_normalisation_survive_any_type_of_file(tmp_path: Path, dtype):
+    net = with_drawn_statistics(SRResNet(num_feat=4, num_block=1))
+    save_model(net, describe(net, name="net"), tmp_path / "net.safetensors", dtype=dtype)
+    loaded, _ = load_model(tmp_path / "net.safetensors")
+    found = dict(loaded.named_buffers())
+    assert found["bn_body.num_batches_tracked"].dtype == torch.int64
+    assert found.keys() == dict(net.named_buffers()).keys()
+    assert all(torch.equal(found[key], buffer) for key, buffer in net.named_buffers())
+    weight = "conv_body.weight"
+    assert torch.equal(loaded.state_dict()[weight], net.state_dict()[weight].to(dtype).float())
 
 
 @pytest.mark.parametrize("act", ["relu", "leakyrelu"])
@@ -163,6 +224,15 @@ def broken_files(folder: Path) -> list[Path]:
         "list": [torch.zeros(3)],
         "nothing": {},
         "other": {"conv0.weight": torch.zeros(8, 3, 3, 3)},
+        "up": {**SRResNet(num_feat=4, num_block=1, scale=8).state_dict(), "up.3.conv.weight": torch.zeros(16, 4, 3, 3)},
+        "count": {
+            **SRResNet(num_feat=4, num_block=1).state_dict(),
+            "body.0.bn1.num_batches_tracked": torch.tensor(0.5),
+        },
+        "even": SRCNN(num_feat=4, kernels=(4, 1, 5)).state_dict(),
+        "wide": SRCNN(num_feat=4, kernels=(65, 1, 5)).state_dict(),
+        "flat": {**SRCNN(num_feat=4).state_dict(), "conv2.weight": torch.zeros(32)},
+        "colour": {**SRCNN(num_feat=4).state_dict(), "conv1.weight": torch.zeros(4, 3, 9, 9)},
         "rrdb": {"conv_first.weight": torch.zeros(8, 3, 3, 3), "body.0.rdb1.conv1.weight": torch.zeros(4, 8, 3, 3)},
     }
     for name, state in states.items():
@@ -187,7 +257,7 @@ def test_every_file_that_is_no_network_is_one_clear_line(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["oracle/unet_discriminator_tiny.pth", "weights/vgg19_normalised_conv1_1.pth"])
 def test_other_networks_are_refused_by_name_of_what_is_read(media: Path, name: str):
-    with pytest.raises(ModelError, match="another network than Compact or RRDB"):
+    with pytest.raises(ModelError, match="another network than Compact, RRDB,"):
         load_model(media / name)
 
 

@@ -1,4 +1,4 @@
-"""Weights files in and out: every dialect of the Real-ESRGAN family is read, safetensors is written.
+"""Weights files in and out: every dialect of the Real-ESRGAN family and its forebears is read, safetensors is written.
 
 A file is known by its content, a network by the names and shapes of its tensors. No pickle is ever executed.
 """
@@ -18,18 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vsr.errors import ModelError
-from vsr.models.compact import Activation, SRVGGNetCompact
-from vsr.models.rrdb import RRDBNet
+from vsr.models.detect import StateDict, network_of
+from vsr.models.network import Network, describe
 from vsr.models.spec import HEADER_KEY, ModelSpec
 
 MAX_FILE_BYTES = 1 << 30  # the largest published file of the family has 67 MB
-MAX_FEATURES = 512  # channels of one layer
-MAX_DEPTH = 256  # inner convolutions or blocks
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict")  # first found wins, as in the official loader
 NOT_A_CHECKPOINT = "not a weights file that vsr can read; give a .safetensors or .pth of Real-ESRGAN's networks"
-
-StateDict = dict[str, Tensor]
-Network = SRVGGNetCompact | RRDBNet
 
 
 def load_model(path: Path) -> tuple[Network, ModelSpec]:
@@ -41,7 +36,7 @@ def load_model(path: Path) -> tuple[Network, ModelSpec]:
     _require_plain_file(path)
     try:
         state, header = _read_safetensors(path) if _is_safetensors(path) else (_read_pickle(path), None)
-        net, notes = _network(state, header)
+        net, notes = network_of(state, header)
         _fill(net, state)
     except ModelError as e:
         raise ModelError(f"{path}: {e}") from e
@@ -56,10 +51,12 @@ def load_model(path: Path) -> tuple[Network, ModelSpec]:
 def save_model(net: Network, spec: ModelSpec, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write weights as `dtype` and the description as header; the name appears only when the file is whole.
 
+    What batch normalisation averaged and counted keeps its own type.
     Raises ModelError when the description does not fit the network or the file cannot be written.
     """
     _require_agreement(path, spec, net)
-    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in net.state_dict().items()}
+    types = {key: dtype for key, _ in net.named_parameters()}
+    state = {key: x.detach().to("cpu", types.get(key, x.dtype)).contiguous() for key, x in net.state_dict().items()}
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -74,24 +71,6 @@ def save_model(net: Network, spec: ModelSpec, path: Path, *, dtype: torch.dtype 
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def describe(net: Network, *, name: str, licence: str = "unknown", trained_on: str = "unknown") -> ModelSpec:
-    """The description of a network, from the network itself."""
-    is_compact = isinstance(net, SRVGGNetCompact)
-    return ModelSpec(
-        name=name,
-        arch="compact" if is_compact else "rrdb",
-        scale=net.scale,
-        num_feat=net.num_feat,
-        depth=net.num_conv if is_compact else net.num_block,
-        num_grow=None if is_compact else net.num_grow_ch,
-        act=net.act if is_compact else None,
-        reach=net.reach,
-        multiple=net.multiple,
-        licence=licence,
-        trained_on=trained_on,
-    )
 
 
 def _require_plain_file(path: Path) -> None:
@@ -170,54 +149,11 @@ def _state_dict(found: object) -> StateDict:
     return state
 
 
-def _network(state: StateDict, header: ModelSpec | None) -> tuple[Network, tuple[str, ...]]:
-    """The network these names and shapes belong to, without weights, and what had to be assumed."""
-    keys = state.keys()
-    try:
-        with torch.device("meta"):
-            if keys and all(key.startswith("body.") and key.split(".")[1].isdecimal() for key in keys):
-                return _compact(state, header)
-            if "conv_first.weight" in keys and "body.0.rdb1.conv1.weight" in keys:
-                return _rrdb(state), ()
-    except (KeyError, IndexError, ValueError) as e:
-        raise ModelError("its tensors do not make up a known network; the file may be incomplete") from e
-    raise ModelError("holds another network than Compact or RRDB; give weights of one of these")
-
-
-def _compact(state: StateDict, header: ModelSpec | None) -> tuple[Network, tuple[str, ...]]:
-    last = max(int(key.split(".")[1]) for key in state)
-    num_feat = state["body.0.weight"].shape[0]
-    num_conv = (last - 2) // 2
-    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
-    _require_bounds(num_feat=num_feat, depth=num_conv, scale=scale, scales=range(1, 17))
-    act: Activation = "prelu" if "body.1.weight" in state else "relu"
-    notes: tuple[str, ...] = ()
-    if act == "relu":
-        if header is None:
-            notes = ("activation taken to be ReLU: the file has no slopes and does not say; LeakyReLU looks the same",)
-        elif header.act == "leakyrelu":
-            act = "leakyrelu"
-    return SRVGGNetCompact(num_feat=num_feat, num_conv=num_conv, scale=scale, act=act), notes
-
-
-def _rrdb(state: StateDict) -> Network:
-    num_feat, folded = state["conv_first.weight"].shape[:2]
-    num_block = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
-    num_grow = state["body.0.rdb1.conv1.weight"].shape[0]
-    scale = {3: 8 if "conv_up3.weight" in state else 4, 12: 2, 48: 1}.get(folded, 0)
-    _require_bounds(num_feat=num_feat, depth=num_block, scale=scale, scales=(1, 2, 4, 8))
-    _require_bounds(num_feat=num_grow, depth=num_block, scale=scale, scales=(1, 2, 4, 8))
-    return RRDBNet(num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow, scale=scale)
-
-
-def _require_bounds(*, num_feat: int, depth: int, scale: int, scales: range | tuple[int, ...]) -> None:
-    if not 1 <= num_feat <= MAX_FEATURES or not 0 <= depth <= MAX_DEPTH or scale not in scales:
-        found = f"{num_feat} channels, depth {depth}, scale {scale}"
-        raise ModelError(f"{found} is outside what vsr runs; give an RGB network of the family")
-
-
 def _fill(net: Network, state: StateDict) -> None:
-    """Put the weights in as fp32. Every tensor must be there, of the right shape and finite, and none left over."""
+    """Put the weights in: floats as fp32, counts as integers.
+
+    Every tensor must be there, of the right shape and finite, and none left over.
+    """
     wanted = net.state_dict()
     odd = sorted(wanted.keys() ^ state.keys())
     if odd:
@@ -227,9 +163,10 @@ def _fill(net: Network, state: StateDict) -> None:
         found = state[key]
         if found.shape != place.shape:
             raise ModelError(f"{key} is {tuple(found.shape)} instead of {tuple(place.shape)}; the file may be damaged")
-        if not found.is_floating_point() or not bool(torch.isfinite(found).all()):
+        is_of_kind = found.is_floating_point() == place.is_floating_point() and not found.is_complex()
+        if not is_of_kind or not bool(torch.isfinite(found).all()):
             raise ModelError(f"{key} holds values that are not finite numbers; the file is damaged, take another")
-        weights[key] = found.detach().to(torch.float32, copy=True).contiguous()
+        weights[key] = found.detach().to(place.dtype, copy=True).contiguous()
     net.load_state_dict(weights, assign=True)
 
 

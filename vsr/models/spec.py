@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vsr.errors import ModelError
 
-Architecture = Literal["compact", "rrdb"]
+Architecture = Literal["compact", "rrdb", "rrdb_shuffle", "srresnet", "srcnn"]
 HEADER_KEY = "vsr.model_spec"
 
 
@@ -18,9 +18,10 @@ class ModelSpec:
     arch: Architecture
     scale: int
     num_feat: int
-    depth: int  # inner convolutions of "compact", residual blocks of "rrdb"
-    num_grow: int | None = None  # "rrdb" only: channels each dense convolution adds
+    depth: int  # inner convolutions of "compact" and "srcnn", residual blocks of the others
+    num_grow: int | None = None  # "rrdb" and "rrdb_shuffle" only: channels each dense convolution adds
     act: str | None = None  # "compact" only: prelu, relu or leakyrelu
+    tanh: bool | None = None  # "srresnet" only: whether it works on [-1, 1] and ends in a Tanh
     reach: int  # source pixels to each side that an output pixel depends on, exactly
     multiple: int  # input sizes must be multiples of this
     licence: str = "unknown"
@@ -44,7 +45,7 @@ class ModelSpec:
         kinds = {field.name: _KINDS[field.name] for field in fields(cls) if field.name in _KINDS}
         values: dict[str, Any] = {}
         for key, (types, is_needed) in kinds.items():
-            if key in found and isinstance(found[key], types) and not isinstance(found[key], bool):
+            if key in found and type(found[key]) in types:  # exactly: True is an int to isinstance
                 values[key] = found[key]
             elif key in found or is_needed:
                 raise ModelError(f"{HEADER_KEY}: {key} is missing or of a wrong type; save the file again with vsr")
@@ -59,6 +60,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], bool]] = {  # field -> (types in JSON,
     "depth": ((int,), True),
     "num_grow": ((int, type(None)), False),
     "act": ((str, type(None)), False),
+    "tanh": ((bool, type(None)), False),
     "reach": ((int,), True),
     "multiple": ((int,), True),
     "licence": ((str,), False),
