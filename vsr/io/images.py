@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from vsr.disk import why_not_written
 from vsr.errors import MediaError
@@ -22,13 +22,28 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise MediaError(f"{path}: {picture.width}x{picture.height} is too large; scale it down first")
+            _check_size(path, picture)
             upright = ImageOps.exif_transpose(picture)
             if "A" in upright.getbands() or "transparency" in upright.info:
                 layers = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
             return np.asarray(upright.convert("RGB"))
+    except DAMAGE as e:
+        raise MediaError(f"{path}: cannot be read as a picture: {e}; give another file") from e
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) of what `read_rgb` gives, from the header alone.
+
+    Raises MediaError when that cannot be read or tells of more than MAX_PIXELS; damage behind it is not seen.
+    """
+    try:
+        with Image.open(path) as picture:
+            _check_size(path, picture)
+            # of the base class: PNG's own decodes the picture to look for tags behind it
+            turn = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+            is_turned = turn in (5, 6, 7, 8) and picture.format != "TIFF"  # whose size is told upright
+            return (picture.width, picture.height) if is_turned else (picture.height, picture.width)
     except DAMAGE as e:
         raise MediaError(f"{path}: cannot be read as a picture: {e}; give another file") from e
 
@@ -48,3 +63,8 @@ def write_rgb(path: Path, picture: npt.NDArray[np.uint8], *, quality: int = 90) 
     except (OSError, ValueError) as e:
         part.unlink(missing_ok=True)
         raise MediaError(f"{path}: {why_not_written(e, f'cannot be written: {e}; choose another output')}") from e
+
+
+def _check_size(path: Path, picture: Image.Image) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise MediaError(f"{path}: {picture.width}x{picture.height} is too large; scale it down first")

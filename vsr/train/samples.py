@@ -2,7 +2,9 @@
 
 import itertools
 import signal
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +15,9 @@ from vsr.degradation import Degradation
 from vsr.errors import VsrError
 from vsr.train.degrade import degrade
 from vsr.train.draw import Draw, sample_generator
-from vsr.train.material import Material
+from vsr.train.material import Material, Pair
+
+_DEAD = "a worker process died ({}), as they do when memory runs out; use fewer workers and the same command"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +33,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How sample `number` is made: a function of the seed and the number, and of nothing else."""
+    """How sample `number` is made: a function of the seed and the number, and of nothing else.
 
-    materials: tuple[Material, ...]
+    Pairs are as they are, not damaged; of one, a sample is `settings.frames` places instead of moments.
+    """
+
+    materials: tuple[Material | Pair, ...]
     settings: Degradation
     scale: int
     side: int  # of the truth, pixels, a multiple of `scale`
@@ -42,6 +49,10 @@ class Recipe:
         generator = sample_generator(self.seed, number)
         draw = Draw(generator)
         material = self.materials[draw.integer(0, len(self.materials) - 1)]
+        if isinstance(material, Pair):
+            cuts = [material.cut_pair(self.side, scale=self.scale, draw=draw) for _ in range(self.settings.frames)]
+            truth, low = (torch.cat(half) for half in zip(*cuts, strict=True))
+            return Sample(number=number, low=low, truth=truth, drawn=("pair",), failures=0)
         truth = material.cut(
             self.side, frames=self.settings.frames, scale=self.scale, motion=self.settings.motion, draw=draw
         )
@@ -59,7 +70,7 @@ def samples(recipe: Recipe, *, first: int = 0, workers: int = 0, ahead: int = 4)
     """Samples `first`, `first` + 1, ... without end, the same for any number of workers.
 
     Each worker is a process with one thread that works at most `ahead` samples ahead; 0 workers: made here, when asked
-    for. An error in a worker is raised when its sample's turn comes.
+    for. A VsrError in a worker is raised when its sample's turn comes, and one within seconds when a worker dies.
     """
     loader = DataLoader(
         _Numbered(recipe),
@@ -71,10 +82,41 @@ def samples(recipe: Recipe, *, first: int = 0, workers: int = 0, ahead: int = 4)
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else the loader draws from the global one
     )
-    for made in loader:
-        if isinstance(made, VsrError):
-            raise made
-        yield made
+    with _other_handlers_kept():
+        iterator = iter(loader)
+    try:
+        while True:
+            made = _next(iterator)
+            if isinstance(made, VsrError):
+                raise made
+            yield made
+    finally:
+        del iterator  # ends the workers now, even where a traceback keeps this frame
+
+
+def _next(iterator: "Iterator[Sample | VsrError]") -> Sample | VsrError:
+    try:
+        return next(iterator)
+    except RuntimeError as e:
+        if not str(e).startswith("DataLoader worker"):
+            raise
+        raise VsrError(f"data: {_DEAD.format(e)}") from e
+
+
+@contextmanager
+def _other_handlers_kept() -> Iterator[None]:
+    """Undo that a loader has the death of any child raised wherever the main thread happens to be.
+
+    The loader looks after its workers every five seconds as well, when it waits for them.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 class _Numbered(Dataset["Sample | VsrError"]):

@@ -1,0 +1,186 @@
+"""The pair pool: batches are mixed from many samples, of which few are new, and yet repeat exactly.
+
+Source of the idea: the training pair pool of Real-ESRGAN (Wang et al. 2021, section 4.1). There, what the pool holds
+depends on all that went before; here it is a function of the seed and the step, so that a run can go on anywhere.
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsr.errors import ConfigError
+from vsr.train.draw import Draw
+from vsr.train.samples import Sample
+
+Stream = Callable[[int], Generator[Sample, None, None]]  # from the number of the first sample
+
+
+class PairPool:
+    """A ring of uint8 pairs that is renewed as training goes on, and batches drawn from it.
+
+    Each sample brings `frames` pairs. Before step s, samples 0 to `fill` + s * `refresh` (rounded down) have entered,
+    `fill` being as many as the `capacity` takes, and the last `capacity` pairs are held. Which of them make a batch,
+    none twice, where they are cut, flipped, turned and tinted, follows from (seed, s). So any step may be asked for at
+    any time; one that does not follow the step before costs the making of `fill` samples. With `capacity` = `batch` and
+    `refresh` * `frames` = `batch`, every pair is used once. Memory is taken when the first sample comes.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        capacity: int,
+        refresh: float,
+        crop: int,
+        scale: int,
+        batch: int,
+        seed: int,
+        frames: int = 1,
+        flips: bool = True,
+        rotations: bool = True,
+        jitter: float = 0.0,
+    ) -> None:
+        """`crop` in pixels of the truth; `refresh` in samples a step; `jitter` as in `tinted`.
+
+        Raises ConfigError for sizes that do not go together.
+        """
+        if crop % scale or crop < scale:
+            raise ConfigError(f"crop = {crop}: must be a multiple of the scale {scale}")
+        if not 1 <= batch <= capacity:
+            raise ConfigError(f"pool = {capacity}: must hold at least one batch of {batch}")
+        if not 0 <= refresh * frames <= capacity:
+            raise ConfigError(f"refresh = {refresh:g}: x {frames} pairs a step must fit into the pool of {capacity}")
+        if not 0 <= jitter < 1:
+            raise ConfigError(f"jitter = {jitter:g}: must be 0 or more, and less than 1")
+        self._make_stream, self._stream = stream, None
+        self._capacity, self._frames, self._batch = capacity, frames, batch
+        self._refresh = Fraction(refresh).limit_denominator(10_000)
+        self._crop, self._scale, self._seed = crop, scale, seed
+        self._flips, self._rotations, self._jitter = flips, rotations, jitter
+        self._entered = 0  # number of the sample that enters next
+        self._low = self._truth = torch.empty(0, dtype=torch.uint8)
+        self._waited_s = 0.0
+
+    @property
+    def fill(self) -> int:
+        """Samples that fill the ring."""
+        return -(-self._capacity // self._frames)
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for samples so far, the first filling included."""
+        return self._waited_s
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the ring; 0 before the first batch."""
+        return self._low.numel() + self._truth.numel()
+
+    def batch_at(self, step: int) -> tuple[Tensor, Tensor]:
+        """What a network is shown at a step, and the truth.
+
+        (B, 3, crop / scale, crop / scale) and (B, 3, crop, crop), uint8. Raises VsrError when a
+        sample cannot be made; the pool can then be asked again.
+        """
+        self._advance(step)
+        draw = Draw(_step_generator(self._seed, step))
+        chosen = torch.randperm(self._capacity, generator=draw.generator)[: self._batch].tolist()
+        lows, truths = zip(*(self._pair(index, draw) for index in chosen), strict=True)
+        return torch.stack(lows), torch.stack(truths)
+
+    def close(self) -> None:
+        """End the workers; what is held may still be asked for, other steps start new ones."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _advance(self, step: int) -> None:
+        """Have the ring hold what it holds at `step`."""
+        wanted = self.fill + math.floor(self._refresh * step)
+        if wanted == self._entered:
+            return
+        oldest = wanted - self.fill
+        began = time.perf_counter()
+        try:
+            if self._stream is None or not oldest <= self._entered < wanted:
+                self.close()
+                self._stream, self._entered = self._make_stream(oldest), oldest
+            while self._entered < wanted:
+                self._enter(next(self._stream))
+        except BaseException:
+            self.close()
+            self._entered = 0
+            raise
+        finally:
+            self._waited_s += time.perf_counter() - began
+
+    def _enter(self, sample: Sample) -> None:
+        """Put a sample in the place of the oldest. Pair g of all pairs ever lies at g modulo the capacity."""
+        if sample.number != self._entered or len(sample.low) != self._frames:
+            raise ValueError(f"sample {sample.number} of {len(sample.low)} frames came, not {self._entered}")
+        if not self.bytes:
+            self._low, self._truth = (x.new_empty(self._capacity, *x.shape[1:]) for x in (sample.low, sample.truth))
+            if self._crop > self._truth.shape[2]:
+                raise ConfigError(f"crop = {self._crop}: samples are only {self._truth.shape[2]} pixels large")
+        first = sample.number * self._frames
+        places = torch.arange(first, first + self._frames)[-self._capacity :] % self._capacity
+        self._low[places], self._truth[places] = sample.low[-self._capacity :], sample.truth[-self._capacity :]
+        self._entered += 1
+
+    def _pair(self, index: int, draw: Draw) -> tuple[Tensor, Tensor]:
+        """One pair of the ring as it is shown this time."""
+        low_crop = self._crop // self._scale
+        top, left = (draw.integer(0, length - low_crop) for length in self._low.shape[2:])
+        low = _cut(self._low[index], top, left, low_crop)
+        truth = _cut(self._truth[index], self._scale * top, self._scale * left, self._crop)
+        if self._flips and draw.chance(0.5):
+            low, truth = low.flip(2), truth.flip(2)
+        if self._rotations:
+            quarters = draw.integer(0, 3)
+            low, truth = (x.rot90(quarters, (1, 2)) for x in (low, truth))
+        return tinted(low, truth, self._jitter, draw) if self._jitter else (low, truth)
+
+
+def tinted(low: Tensor, truth: Tensor, strength: float, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Both with other brightness, contrast and saturation, the same for both: (3, h, w) uint8.
+
+    Each is multiplied by a factor drawn from 1 - `strength` to 1 + `strength`: contrast about the mean of the truth's
+    luma, saturation about the luma (ITU-R BT.601) of each pixel.
+    """
+    brightness, contrast, saturation = (draw.uniform(1 - strength, 1 + strength) for _ in range(3))
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    mean = (truth * weights).sum(0).mean()
+
+    def changed(picture: Tensor) -> Tensor:
+        pixels = picture.float()
+        luma = (pixels * weights).sum(0, keepdim=True)
+        pixels = luma + saturation * (pixels - luma)
+        pixels = brightness * (mean + contrast * (pixels - mean))
+        return pixels.round().clamp(0, 255).to(torch.uint8)
+
+    return changed(low), changed(truth)
+
+
+def _cut(picture: Tensor, top: int, left: int, side: int) -> Tensor:
+    return picture[:, top : top + side, left : left + side]
+
+
+def _step_generator(seed: int, step: int) -> torch.Generator:
+    """The source of a step's randomness: another one than that of the sample with the step's number."""
+    state = np.random.SeedSequence([seed, step], spawn_key=(1,)).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(state))
