@@ -11,6 +11,7 @@ import benchmarks.codecs
 import benchmarks.degrade
 import benchmarks.network
 import benchmarks.overlap
+import benchmarks.quality
 import benchmarks.upscale
 from benchmarks.report import ROOT, load, replace_between
 from vsr.models.catalog import find
@@ -23,6 +24,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "overlap": ("performance.md", benchmarks.overlap.report),
     "degrade-cpu": ("degradation.md", benchmarks.degrade.report),
     "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
+    "quality": ("quality.md", benchmarks.quality.report),
 }
 
 

@@ -537,7 +537,7 @@ def test_no_terminal_gets_no_bar_and_no_escape_codes(video, capsys):
 def test_presets_are_listed_with_what_they_are_for(capsys):
     assert run(["presets", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["anime", "film", "real_world", "video"]
+    assert [line.split("  ")[0] for line in lines] == ["anime", "bicubic", "film", "real_world", "video"]
     assert all(len(line.split("  ", 1)[1].strip()) > 20 for line in lines)
 
 

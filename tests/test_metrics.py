@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vsr.engine.matlab import enlarge
 from vsr.io.degrade_codec import through_jpeg
 from vsr.io.images import read_rgb
 from vsr.metrics.fidelity import luma, psnr_rgb, psnr_y, ssim_y
@@ -41,20 +42,6 @@ def as_jpeg(x: Tensor, quality: float) -> Tensor:
     return torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) for one in packed])
 
 
-def upscaled(low: Tensor, scale: int) -> Tensor:
-    """MATLAB's bicubic: a = -0.5, mirrored border, rounded to 8 bits."""
-    margin = 4
-    index = [
-        torch.tensor([min(abs(i + 0.5) - 0.5, 2 * n - 0.5 - abs(i + 0.5)) for i in range(-margin, n + margin)]).long()
-        for n in low.shape[2:]
-    ]
-    wide = low[:, :, index[0]][:, :, :, index[1]].double()
-    # enlarging, antialiasing changes nothing but picks torch's kernel with a = -0.5 in place of -0.75
-    out = F.interpolate(wide, scale_factor=scale, mode="bicubic", antialias=True)
-    inner = slice(margin * scale, -margin * scale)
-    return (out[:, :, inner, inner].clamp(0, 255) + 0.5).floor().to(torch.uint8)
-
-
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 def test_bicubic_scores_as_the_oracle_says(media: Path, name: str):
     known = json.loads((media / "oracle" / "bicubic_x4_metrics.json").read_text())[name]
@@ -63,7 +50,7 @@ def test_bicubic_scores_as_the_oracle_says(media: Path, name: str):
     for file, psnr, psnr_of_rgb, ssim in scores:
         truth = picture(folder / "HR" / file)
         low = picture(folder / "LR" / file.replace("HR", "LR"))
-        bicubic = upscaled(low, 4)
+        bicubic = enlarge(low, 4)
         truth = truth[:, :, : bicubic.shape[2], : bicubic.shape[3]]
         assert abs(float(psnr_y(bicubic, truth, shave=4)) - psnr) < 0.005, file
         assert abs(float(psnr_rgb(bicubic, truth, shave=4)) - psnr_of_rgb) < 0.005, file

@@ -40,8 +40,7 @@ def test_every_command_line_parses(line):
 
 
 def test_every_option_named_exists():
-    upscale = commands.commands["upscale"]
-    known = {name for parameter in upscale.params for name in parameter.opts}
+    known = {name for command in commands.commands.values() for one in command.params for name in one.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--index-url", "--help"}
     assert named <= known
 

@@ -17,6 +17,8 @@ _EPILOG = """\b
 Examples:
   vsr upscale clip.mp4
   vsr upscale clip.mp4 --size 1920x1080 --preset anime
+  vsr degrade photo.jpg --preset video -o sheet.png
+  vsr eval --model vsr-fast-x4 --model bicubic --data photos
   vsr presets list
 
 `vsr COMMAND --help` tells more. Status: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted.

@@ -18,7 +18,7 @@ The same source, preset, scale and seed give the same copies.
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--preset", default="video", show_default=True, metavar="NAME|FILE", help="Whose [degrade] to carry out.")
 @click.option("-n", "--count", default=8, show_default=True, type=click.IntRange(1), help="How many copies.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another one draws other damage.")
 @click.option(
     "--scale", default=4, show_default=True, type=click.IntRange(1, 8), help="How much smaller the copies are."
 )

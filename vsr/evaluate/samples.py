@@ -1,7 +1,7 @@
 """From files to tensors: a truth and its small half, given, made by bicubic, or damaged."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from vsr.io.images import read_rgb
 from vsr.io.probe import probe
 from vsr.metrics.fidelity import SSIM_WINDOW
 from vsr.metrics.lpips import SMALLEST_PX
-from vsr.preset import load_preset
+from vsr.preset import load_degradation
 from vsr.train.degrade import LEAST_SIDE, degrade
 from vsr.train.draw import sample_generator
 
@@ -77,10 +77,8 @@ class Sample:
 
 def load_damage(preset: str, seed: int) -> Damage:
     """The damage that a preset describes. Raises ConfigError when there is no such preset, or no damage in it."""
-    settings = load_preset(preset).degrade
-    if settings is None:
-        raise ConfigError(f"preset '{preset}' says nothing about damage; add a table [degrade], or give another")
-    return Damage(preset=Path(preset).stem, settings=settings, seed=seed)
+    # what is judged is the way back to the picture itself, so damage starts from that and not from a sharpened one
+    return Damage(preset=Path(preset).stem, settings=replace(load_degradation(preset), sharpen=False), seed=seed)
 
 
 def check_sets(sets: Iterable[DataSet], material: Material) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsr.errors import ConfigError
+from vsr.footage import PICTURE_SUFFIXES, is_picture
 
-PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 CLIPS = (
     *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts"),
     *(".mpg", ".mpeg", ".vob", ".wmv", ".flv", ".ogv", ".3gp"),
@@ -79,15 +79,14 @@ def _name(folder: Path) -> str:
 def _files(folder: Path) -> list[Path]:
     """Pictures and clips right in a folder, by name; what has another suffix or is hidden is no data."""
     files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-    known = sorted(p for p in files if p.suffix.lower() in PICTURES + CLIPS)
+    known = sorted(p for p in files if p.suffix.lower() in PICTURE_SUFFIXES + CLIPS)
     if not known:
         raise ConfigError(f"{folder}: no picture or clip in it; give a folder with some, or with HR in it")
     return known
 
 
 def _item(truth: Path, low: Path | None = None) -> Item:
-    is_clip = truth.suffix.lower() not in PICTURES
-    return Item(name=truth.name, truth=truth, low=low, is_clip=is_clip)
+    return Item(name=truth.name, truth=truth, low=low, is_clip=not is_picture(truth))
 
 
 def _alone(truths: Sequence[Path]) -> tuple[Item, ...]:
