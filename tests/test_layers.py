@@ -21,7 +21,7 @@ LINES = [
     ["verify", "preset"],
     ["engine", "io", "journal", "done", "metrics"],
     ["models"],
-    ["frames", "stage", "errors", "events", "settings", "degradation", "disk"],
+    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk"],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}
 SHARED = set(LINES[-1])  # the ground all stand on: these may use each other
