@@ -18,7 +18,9 @@ each_architecture = pytest.mark.parametrize("arch", CHOICES)
 
 
 def small(arch: str, scale: int = 4) -> Network:
-    return build(arch, scale=scale, num_feat=16, depth=2 if "depth" in CHOICES[arch].takes else None)
+    takes = CHOICES[arch].takes
+    depth, num_grow = 2 if "depth" in takes else None, 4 if "num_grow" in takes else None
+    return build(arch, scale=scale, num_feat=16, depth=depth, num_grow=num_grow)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -116,11 +118,11 @@ def test_a_network_that_has_learnt_begins_anew(arch: str):
 def test_a_network_learns_from_its_first_weights(arch: str):
     net = small(arch, scale=2)
     initialise(net, seeded(0))
-    high = F.interpolate(torch.rand(2, 3, 8, 8, generator=seeded(1)), scale_factor=4, mode="bilinear")
+    high = F.interpolate(torch.rand(1, 3, 6, 6, generator=seeded(1)), scale_factor=4, mode="bilinear")
     low = F.avg_pool2d(high, 2)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         optimizer.zero_grad()
         loss = F.mse_loss(net(low), high)
         loss.backward()
@@ -141,3 +143,13 @@ def test_pixel_shuffles_begin_without_a_checkerboard(arch: str):
         nearest = high[..., ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
         assert torch.equal(high, nearest)
         assert high.std() > 0.1
+
+
+@pytest.mark.parametrize("arch", ["srresnet", "rrdb_shuffle"])
+def test_a_tanh_begins_in_its_middle_at_the_published_depth(arch: str):
+    """At its ends it has no slope, and nothing would be learnt."""
+    net = build(arch, scale=2, num_feat=16)
+    initialise(net, seeded(0))
+    with torch.no_grad():
+        high = net.train()(torch.rand(2, 3, 8, 8, generator=seeded(1)))
+    assert 0.1 < high.min() < high.max() < 0.9

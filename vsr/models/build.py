@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vsr.errors import ConfigError
 from vsr.models.compact import Activation, SRVGGNetCompact, init_as_skip
 from vsr.models.detect import MAX_DEPTH, MAX_FEATURES, MAX_KERNEL_PX, MAX_SCALE
 from vsr.models.network import Network
-from vsr.models.rrdb import UNSHUFFLE, ResidualDenseBlock, RRDBNet
+from vsr.models.rrdb import RESIDUAL_SCALE, UNSHUFFLE, ResidualDenseBlock, RRDBNet
 from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.srcnn import SRCNN
 from vsr.models.srresnet import DOUBLINGS, Doubling, SRResNet
@@ -92,7 +92,7 @@ def initialise(net: Network, generator: torch.Generator) -> None:
             init_as_skip(net, generator)
         case RRDBNet():
             for conv in _convolutions(net):
-                _draw_as_pytorch(conv, generator)
+                draw_as_pytorch(conv.weight, conv.bias, generator)
             _draw_dense_blocks(net, generator)
         case SRResNet() | RRDBShuffleNet():
             for conv in _convolutions(net):
@@ -100,9 +100,19 @@ def initialise(net: Network, generator: torch.Generator) -> None:
             _draw_dense_blocks(net, generator)
             _draw_doublings(net, generator)
             net.conv_last.weight.data.mul_(0.1)  # begins in the straight middle of the Tanh
+            if isinstance(net, RRDBShuffleNet):
+                net.conv_body.weight.data.div_((1 + RESIDUAL_SCALE) ** net.num_block)  # each block begins as x + x / 5
         case SRCNN():
             for conv in _convolutions(net):
                 _draw(conv, generator, slope=0)
+
+
+def draw_as_pytorch(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
+    """Set a layer's tensors in place as torch.nn.Conv2d and Linear do by themselves from the global generator."""
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(weight, -bound, bound, generator=generator)
+    if bias is not None:
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
 def _draw(conv: nn.Conv2d, generator: torch.Generator, *, slope: float) -> None:
@@ -110,14 +120,6 @@ def _draw(conv: nn.Conv2d, generator: torch.Generator, *, slope: float) -> None:
     nn.init.kaiming_normal_(conv.weight, a=slope, generator=generator)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-
-
-def _draw_as_pytorch(conv: nn.Conv2d, generator: torch.Generator) -> None:
-    """As torch.nn.Conv2d does by itself, which draws from the global generator."""
-    bound = 1 / math.sqrt(conv.weight[0].numel())
-    nn.init.uniform_(conv.weight, -bound, bound, generator=generator)
-    if conv.bias is not None:
-        nn.init.uniform_(conv.bias, -bound, bound, generator=generator)
 
 
 def _draw_dense_blocks(net: nn.Module, generator: torch.Generator) -> None:
