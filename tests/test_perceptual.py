@@ -154,9 +154,11 @@ def test_squeezenet_is_cut_as_lpips_cuts_it_but_for_the_first_activation(squeeze
     path, features = squeezenet
     a, b = (features_after(features, [0, 4, 7, 9, 10, 11, 12], imagenet(x)) for x in pair)
     assert a[0].min() < 0
-    for number, (x, y) in enumerate(zip(a, b, strict=True), 1):
-        found = Perceptual.load(path, layers={f"slice{number}": 1.0})(*pair)
-        torch.testing.assert_close(found, F.l1_loss(x, y))
+    distances = {f"slice{i}": F.l1_loss(x, y) for i, (x, y) in enumerate(zip(a, b, strict=True), 1)}
+    for name, distance in distances.items():
+        torch.testing.assert_close(Perceptual.load(path, layers={name: 1.0})(*pair), distance)
+    every = Perceptual.load(path, layers=dict.fromkeys(distances, 1.0))
+    torch.testing.assert_close(every(*pair), torch.stack(list(distances.values())).sum())
 
 
 @pytest.fixture(params=["vgg19", "gatys", "squeezenet"])
