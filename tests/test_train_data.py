@@ -5,6 +5,8 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +15,7 @@ from tests.media_maker import make_clip
 from vsr.degradation import Motion
 from vsr.engine.matlab import shrink
 from vsr.errors import ConfigError, MediaError
+from vsr.footage import read_frames
 from vsr.io.images import picture_size, read_rgb
 from vsr.preset import load_degradation
 from vsr.train import store
@@ -30,6 +33,23 @@ def picture(path: Path, size: tuple[int, int] = (48, 64), *, seed: int = 0, **op
     pixels = torch.randint(0, 256, (*size, 3), generator=torch.Generator().manual_seed(seed)).byte()
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.numpy()).save(path, **options)
+    return path
+
+
+def noise_clip(path: Path, pix_fmt: str, size: tuple[int, int]) -> Path:
+    """Two frames of noise in every plane, luma and chroma."""
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", 25, width=size[1], height=size[0], pix_fmt=pix_fmt)
+        for _ in range(2):
+            frame = av.VideoFrame(size[1], size[0], pix_fmt)
+            for plane in frame.planes:
+                samples = noise.integers(0, 256, plane.buffer_size, np.uint8)
+                if "10" in pix_fmt:
+                    samples[1::2] &= 3
+                plane.update(samples.tobytes())
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
     return path
 
 
@@ -237,6 +257,27 @@ def test_resizing_shows_more_of_the_picture(tmp_path: Path):
     assert one.shape == (1, 3, 32, 32)
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv411p", "yuv422p10le", "bgr0", "gray"])
+def test_a_window_of_a_clip_is_that_of_its_whole_frames(tmp_path: Path, pix_fmt: str):
+    path = noise_clip(tmp_path / "clip.mkv", pix_fmt, (61, 83))
+    whole = read_frames(path, 2)
+    footage = Footage(path)
+    for top, left, side in ((0, 0, 32), (13, 22, 40), (29, 51, 32), (0, 22, 61), (20, 24, 32)):
+        clip, _ = footage._frames_at(0.0, 2, (top, left, side))
+        assert torch.equal(clip, whole[:, :, top : top + side, left : left + side])
+
+
+def test_a_clip_can_be_shrunk_too(tmp_path: Path):
+    material = Footage(make_clip(tmp_path / "clip.mkv", codec="ffv1", frames=4), "resize")
+    notes = []
+    for seed in range(8):
+        draw = at(seed)
+        assert material.cut(32, frames=2, scale=4, motion=Motion(), draw=draw).shape == (2, 3, 32, 32)
+        notes.append(draw.notes[0])
+    assert len(set(notes)) > 3
+    assert all(note.startswith("shrunk to ") for note in notes)
+
+
 def test_a_clip_that_ends_early_repeats_its_last_frame(tmp_path: Path):
     path = make_clip(tmp_path / "clip.mkv", codec="ffv1", frames=3)
     cut = Footage(path).cut(48, frames=5, scale=4, motion=Motion(), draw=at())
@@ -266,7 +307,7 @@ def test_a_clip_is_not_decoded_from_its_beginning(tmp_path: Path, monkeypatch: p
             yield timed
 
     monkeypatch.setattr(VideoSource, "_decoded", counted)
-    Footage(path)._frames_at(30.0, 4)
+    Footage(path)._frames_at(30.0, 4, (0, 0, 32))
     assert len(decoded) < 5 * 25 + 4  # three seconds of margin, one of frames between key frames
 
 

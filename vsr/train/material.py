@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vsr.degradation import Motion
+from vsr.engine.color import to_rgb
 from vsr.errors import MediaError
-from vsr.footage import frames_from
 from vsr.frames import MediaInfo
 from vsr.io.probe import probe
+from vsr.io.source import VideoSource
 from vsr.train.draw import Draw
 from vsr.train.motion import moving_windows
 from vsr.train.store import PictureStore, RecentPictures
@@ -49,7 +50,7 @@ class Still:
         picture = self.read(self.path)
         _check_size(self.path, picture.shape[1], picture.shape[2], side)
         if self.fit == "resize":
-            picture = _shrunk(picture[None], side, draw)[0]
+            picture = _shrunk(picture, side, draw)
         if frames == 1:
             return _window(picture[None], side, draw).float() / 255
         pixels = picture.float() / 255
@@ -71,22 +72,24 @@ class Footage:
         video = self.info.video
         _check_size(self.path, video.height, video.width, side)
         seconds = draw.uniform(0, 1) * max(0.0, self._seconds() - frames / float(video.rate))
-        clip, seconds = self._frames_at(seconds, frames)
+        shorter = min(video.height, video.width)
+        shown = shorter if self.fit == "crop" else _drawn_size(shorter, side, draw)
+        seen = round(side * shorter / shown)  # of the clip's pixels
+        top, left = draw.integer(0, video.height - seen), draw.integer(0, video.width - seen)
+        clip, seconds = self._frames_at(seconds, frames, (top, left, seen))
         draw.note(f"from {seconds:.2f} s")
-        if self.fit == "resize":
-            clip = _shrunk(clip, side, draw)
-        window = _window(clip, side, draw).float() / 255
+        window = _resized(clip, (side, side)).float() / 255
         return torch.cat([window, window[-1:].expand(frames - len(window), -1, -1, -1)])  # a clip that ended early
 
-    def _frames_at(self, seconds: float, count: int) -> tuple[Tensor, float]:
+    def _frames_at(self, seconds: float, count: int, window: tuple[int, int, int]) -> tuple[Tensor, float]:
         """Up to `count` frames, and from where: earlier than `seconds` in a clip that is shorter than it says."""
         while True:
-            try:
-                return frames_from(self.info, count, start=Fraction(seconds).limit_denominator(1000)), seconds
-            except MediaError:
-                if seconds == 0:
-                    raise
-                seconds = seconds / 2 if seconds > 1 else 0.0
+            clip = _windows_from(self.info, count, Fraction(seconds).limit_denominator(1000), window)
+            if len(clip):
+                return clip, seconds
+            if seconds == 0:
+                raise MediaError(f"{self.path}: no frame can be decoded; leave it out")
+            seconds = seconds / 2 if seconds > 1 else 0.0
 
     def _seconds(self) -> float:
         """How long the pictures last, as far as the file says."""
@@ -156,14 +159,49 @@ def _window(pictures: Tensor, side: int, draw: Draw) -> Tensor:
     return pictures[:, :, top : top + side, left : left + side]
 
 
-def _shrunk(pictures: Tensor, side: int, draw: Draw) -> Tensor:
-    """(T, 3, H, W) uint8 with the shorter side drawn between `side` and what it is."""
-    height, width = pictures.shape[2:]
-    shorter = draw.integer(side, min(height, width))
-    if shorter == min(height, width):
+def _windows_from(info: MediaInfo, count: int, start: Fraction, window: tuple[int, int, int]) -> Tensor:
+    """As `vsr.footage.frames_from`, (T, 3, side, side) uint8 of a (top, left, side), all else not made into RGB."""
+    top, left, side = window
+    rows, columns = _with_margin(top, side), _with_margin(left, side)
+    frames = [torch.empty(0, 3, side, side, dtype=torch.uint8)]
+    for batch in VideoSource(info, batch=1, segment=Fraction(1 << 30), start=start, threads=1):
+        planes = []
+        for index, plane in enumerate(batch.planes):
+            down, across = info.video.layout.log2_chroma if index else (0, 0)
+            part = plane[:, rows.start >> down : rows.stop >> down, columns.start >> across : columns.stop >> across]
+            planes.append(torch.from_numpy(part))
+        rgb = to_rgb(planes, info.video.layout, info.video.color)
+        row, column = top - rows.start, left - columns.start
+        frames.append(rgb[:, :, row : row + side, column : column + side].mul(255).round_().to(torch.uint8))
+        if len(frames) > count:
+            break
+    return torch.cat(frames)
+
+
+def _with_margin(start: int, length: int) -> range:
+    """A stretch on the grid of every chroma, with the samples around it that its interpolation looks at."""
+    return range(max(0, start // 4 * 4 - 8), -(-(start + length) // 4) * 4 + 8)
+
+
+def _shrunk(picture: Tensor, side: int, draw: Draw) -> Tensor:
+    """(3, H, W) uint8 with the shorter side drawn between `side` and what it is."""
+    height, width = picture.shape[1:]
+    shorter = min(height, width)
+    shown = _drawn_size(shorter, side, draw)
+    size = (max(shown, round(height * shown / shorter)), max(shown, round(width * shown / shorter)))
+    return _resized(picture[None], size)[0]
+
+
+def _drawn_size(shorter: int, side: int, draw: Draw) -> int:
+    shown = draw.integer(side, shorter)
+    draw.note(f"shrunk to {shown / shorter:.2f}")
+    return shown
+
+
+def _resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """(T, 3, height, width) uint8 of a smaller size."""
+    if tuple(pictures.shape[2:]) == size:
         return pictures
-    draw.note(f"shrunk to {shorter / min(height, width):.2f}")
-    size = [max(shorter, round(length * shorter / min(height, width))) for length in (height, width)]
     return F.interpolate(pictures, size, mode="bicubic", antialias=True)
 
 
