@@ -401,7 +401,7 @@ def test_what_cannot_be_damaged_is_one_line(photos, arguments, line, tmp_path, m
 def test_the_page_names_every_parameter():
     page = (Path(__file__).parents[1] / "docs" / "degradation.md").read_text(encoding="utf-8")
 
-    def names(settings: object, prefix: str = "") -> list[str]:
+    def names(settings, prefix=""):
         found = []
         for one in fields(settings):
             value = getattr(settings, one.name)
