@@ -1,6 +1,5 @@
 """What a run finds to train on, what it says of the rest, and that pictures are the same however they are kept."""
 
-import multiprocessing
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +16,7 @@ from vsr.engine.matlab import shrink
 from vsr.errors import ConfigError, MediaError
 from vsr.footage import read_frames
 from vsr.io.images import picture_size, read_rgb
+from vsr.io.source import VideoSource
 from vsr.preset import load_degradation
 from vsr.train import store
 from vsr.train.draw import Draw
@@ -176,20 +176,22 @@ def test_what_cannot_be_meant_is_one_line(tmp_path: Path):
     assert line(tmp_path / "gone") == "gone: no such folder or file; check the path of the data"
     small = picture(tmp_path / "small" / "a.png", (8, 8))
     assert line(small.parent).startswith(
-        "small: none of the 1 files can be used; the first: small/a.png: 8x8 is smaller"
+        "small: nothing there can be used; the first of 1: small/a.png: 8x8 is smaller"
     )
     listed = tmp_path / "list.txt"
     listed.write_text("small/a.png\n" + "\n".join(f"gone{n}.png" for n in range(5)))
-    said = "list.txt: names 5 files, such as gone0.png, gone1.png, gone2.png, not there; mend or remove the lines"
+    said = (
+        "list.txt: names what is not there: 5 files, such as gone0.png, gone1.png, gone2.png; mend or remove the lines"
+    )
     assert line(listed) == said
     picture(tmp_path / "LR" / "x.png")
     assert line(paired=[(tmp_path / "HR", tmp_path / "LR")]).startswith("HR: no such folder")
     picture(tmp_path / "HR" / "y.png")
     assert line(paired=[(tmp_path / "HR", tmp_path / "LR")]) == (
-        "HR: has no truth for LR/x.png, without one; add or remove files"
+        "HR: has no truth for LR/x.png; add what is missing or remove what is alone"
     )
     picture(tmp_path / "HR" / "x.png")
-    assert line(paired=[(tmp_path / "HR", tmp_path / "LR")]).startswith("LR: has no small picture for HR/y.png,")
+    assert line(paired=[(tmp_path / "HR", tmp_path / "LR")]).startswith("LR: has no small picture for HR/y.png;")
     picture(tmp_path / "HR" / "x_HR.png")
     assert line(paired=[(tmp_path / "HR", tmp_path / "LR")]).startswith("HR: x.png and x_HR.png go by one name")
 
@@ -297,8 +299,6 @@ def test_a_clip_shorter_than_it_says_is_read_where_there_are_frames(tmp_path: Pa
 def test_a_clip_is_not_decoded_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = make_clip(tmp_path / "clip.mp4", frames=800, options={"g": "25", "preset": "ultrafast"})
     decoded = []
-    from vsr.io.source import VideoSource
-
     plain = VideoSource._decoded
 
     def counted(self, threading, seek_to):
@@ -339,12 +339,9 @@ def _first_byte(store: PictureStore, path: Path, answers) -> None:
 def test_a_spawned_process_shares_the_memory(tmp_path: Path):
     path = picture(tmp_path / "a.png")
     kept = PictureStore([path], budget_bytes=1 << 20)
-    context = multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("spawn")
     answers = context.SimpleQueue()
     process = context.Process(target=_first_byte, args=(kept, path, answers))
-    from torch.multiprocessing import reductions  # registers how tensors travel
-
-    assert reductions
     kept(path)[0, 0, 0] = 77  # as no one may: to see that it is the same memory
     process.start()
     assert answers.get() == 77

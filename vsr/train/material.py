@@ -124,9 +124,12 @@ class Pair:
         return truth, low[None, :, top : top + least, left : left + least]
 
 
+AnyMaterial = Still | Footage | Pair
+
+
 def stored(
-    materials: Iterable[Still | Footage | Pair], *, budget_bytes: int | None = None
-) -> tuple[tuple[Still | Footage | Pair, ...], PictureStore]:
+    materials: Iterable[AnyMaterial], *, budget_bytes: int | None = None
+) -> tuple[tuple[AnyMaterial, ...], PictureStore]:
     """The same materials with all pictures read from one `PictureStore`, and that store.
 
     What needs a picture that the store found damaged is left out; `store.damaged` names it.
@@ -146,7 +149,7 @@ def check_pair(high: Path, high_size: tuple[int, int], low: Path, low_size: tupl
         )
 
 
-def _pictures(material: Still | Footage | Pair) -> tuple[Path, ...]:
+def _pictures(material: AnyMaterial) -> tuple[Path, ...]:
     """The files that a material reads as pictures."""
     if isinstance(material, Pair):
         return material.high, material.low

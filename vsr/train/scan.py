@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from vsr.errors import ConfigError, MediaError
 from vsr.footage import PICTURE_SUFFIXES
 from vsr.io.images import picture_size
 from vsr.train.draw import sample_generator
-from vsr.train.material import Fit, Footage, Pair, Still, check_pair
+from vsr.train.material import AnyMaterial, Fit, Footage, Pair, Still, check_pair
 
 CLIP_SUFFIXES = (
     *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts"),
@@ -30,7 +29,7 @@ Entry = Path | tuple[Path, Path]  # a picture or clip, or the truth and its smal
 class Scanned:
     """What was found, in an order that depends on the names alone."""
 
-    materials: tuple[Still | Footage | Pair, ...]
+    materials: tuple[AnyMaterial, ...]
     problems: tuple[str, ...]  # one line for each file or pair that cannot be used
     decoded_bytes: int  # of all pictures among the materials, as 8-bit RGB
 
@@ -74,14 +73,14 @@ def scan(
     usable = [one for one in checked if not isinstance(one, str)]
     problems = tuple(one for one in checked if isinstance(one, str))
     if not usable:
-        raise ConfigError(f"{named}: none of the {len(entries)} files can be used; the first: {problems[0]}")
+        raise ConfigError(f"{named}: nothing there can be used; the first of {len(entries)}: {problems[0]}")
     kept = _share(usable, fraction, seed)
     return Scanned(
         materials=tuple(material for material, _ in kept), problems=problems, decoded_bytes=sum(n for _, n in kept)
     )
 
 
-def _checked(entry: Entry, scale: int, least_px: int, fit: Fit) -> tuple[Still | Footage | Pair, int] | str:
+def _checked(entry: Entry, scale: int, least_px: int, fit: Fit) -> tuple[AnyMaterial, int] | str:
     """The material and how many bytes its pictures are when decoded, or why it cannot be used."""
     try:
         if isinstance(entry, tuple):
@@ -103,7 +102,7 @@ def _checked(entry: Entry, scale: int, least_px: int, fit: Fit) -> tuple[Still |
     return material, count
 
 
-def _share(usable: list[tuple[Still | Footage | Pair, int]], fraction: float, seed: int) -> list:
+def _share(usable: list[tuple[AnyMaterial, int]], fraction: float, seed: int) -> list[tuple[AnyMaterial, int]]:
     """A drawn share of a list, at least one, in its order."""
     if fraction == 1:
         return usable
@@ -150,7 +149,7 @@ def _in_list(path: Path, scale: int) -> Iterator[Entry]:
     files = [file for entry in entries for file in (entry if isinstance(entry, tuple) else (entry,))]
     missing = [file for file in files if not file.exists()]
     if missing:
-        raise ConfigError(f"{path}: names {_few(missing)} not there; mend or remove the lines")
+        raise ConfigError(f"{path}: names what is not there: {_few(missing)}; mend or remove the lines")
     for entry in entries:
         if not isinstance(entry, tuple) and entry.is_dir():
             yield from _in_folder(entry, scale, set())
@@ -184,7 +183,7 @@ def _pairs(high: Path, low: Path, scale: int) -> list[tuple[Path, Path]]:
     for files, others, folder, kind in ((lows, highs, high, "truth"), (highs, lows, low, "small picture")):
         alone = [path for name, path in files.items() if name not in others]
         if alone:
-            raise ConfigError(f"{folder}: has no {kind} for {_few(alone)} without one; add or remove files")
+            raise ConfigError(f"{folder}: has no {kind} for {_few(alone)}; add what is missing or remove what is alone")
     return [(path, lows[name]) for name, path in highs.items()]
 
 
@@ -223,9 +222,9 @@ def _is_clip(path: Path) -> bool:
 
 
 def _few(files: Sequence[Path]) -> str:
-    """`12 files, such as a, b, c,` for the middle of a sentence."""
-    names = ", ".join(str(file) for file in islice(files, _NAMED))
-    return f"{names}," if len(files) == 1 else f"{len(files)} files, such as {names},"
+    """`5 files, such as a, b, c`, or the only one's name."""
+    names = ", ".join(str(file) for file in files[:_NAMED])
+    return names if len(files) == 1 else f"{len(files)} files, such as {names}"
 
 
 def _first(entry: Entry) -> tuple[str, str]:
