@@ -75,7 +75,7 @@ def test_a_file_says_every_kind_of_setting(tmp_path):
         ("[upscale]\nscal = 2", "key 'scal' is unknown; did you mean 'scale'?"),
         ("[upscal]\nscale = 2", "key 'upscal' is unknown; did you mean 'upscale'?"),
         ("[upscale.encoders.libx264]\ncfr = 2", "key 'cfr' is unknown; did you mean 'crf'?"),
-        ("[train]\nsteps = 2", "key 'train' is unknown; known are description, upscale, degrade"),
+        ("[qqq]\nsteps = 2", "key 'qqq' is unknown; known are description, upscale, degrade, train"),
         ("[upscale]\ncrf = 'high'", "upscale.crf = 'high': should be a valid integer"),
         ("[upscale]\ncrf = 16.5", "upscale.crf = 16.5: should be a valid integer"),
         ("[upscale]\ntile = true", "upscale.tile = True: should be a valid integer"),

@@ -1,21 +1,19 @@
-"""Presets: TOML files that say how a kind of picture is upscaled and damaged, parsed here and nowhere else."""
+"""Presets: TOML files that say how a kind of picture is upscaled, damaged and trained on; parsed here alone."""
 
-import difflib
-import json
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass, replace
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args, get_type_hints
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
 from vsr.settings import EncoderTuning, Precision, UpscaleSettings
+from vsr.toml_values import Number, Table, Text, advice, first_line, parsed, put, read_table, read_value
+from vsr.training import Training
 
 _HERE = Path(__file__).parent
 _FOLDERS = (_HERE / "presets", _HERE.parent / "presets")  # as in the wheel, as in a checkout
@@ -29,6 +27,7 @@ class Preset:
     description: str
     upscale: UpscaleSettings
     degrade: Degradation | None = None  # None: the preset says nothing about damage
+    train: Training | None = None  # None: nothing about training
 
 
 def preset_names() -> list[str]:
@@ -52,32 +51,102 @@ def load_preset(name_or_file: str) -> Preset:
 
     Raises ConfigError, one line, when it cannot be found or does not make sense.
     """
-    path = _find(name_or_file)
-    text = preset_text(name_or_file)
-    try:
-        table = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{path}: is no valid TOML: {e}") from e
-    try:
-        parsed = _File.model_validate(table)
-        return Preset(
-            name=path.stem,
-            description=parsed.description,
-            upscale=parsed.upscale.settings(),
-            degrade=None if parsed.degrade is None else _parsed(Degradation(), parsed.degrade, "degrade"),
-        )
-    except ValidationError as e:
-        raise ConfigError(f"{path}: {_first_line(e.errors())}") from e
-    except ConfigError as e:
-        raise ConfigError(f"{path}: {e}") from e
+    path, table = _read(name_or_file)
+    return _preset(path, table, said_by=str(path))
 
 
 def load_degradation(name_or_file: str) -> Degradation:
     """How that preset damages. Raises ConfigError when it does not say, or as `load_preset` does."""
-    degrade = load_preset(name_or_file).degrade
-    if degrade is None:
+    return _damage(load_preset(name_or_file), name_or_file)
+
+
+def load_training(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Training, Degradation]:
+    """How that preset trains and damages, once each of `overrides`, such as "data.crop=128", has been written into it.
+
+    Keys are paths below [train], with stages by their names (stages.gan.losses.l1=0.5), or begin with `degrade`; values
+    are TOML or else text. Raises ConfigError, one line, when the preset says nothing about either, when a stage's
+    `degrade` is no preset, for overrides that do not make sense, or as `load_preset` does.
+    """
+    preset = load_preset(name_or_file)  # before the overrides, lest they be blamed for what the file has wrong
+    if preset.train is None:
+        raise ConfigError(f"preset '{name_or_file}' says nothing about training; add a table [train], or give another")
+    if overrides:
+        path, table = _read(name_or_file)
+        for text in overrides:
+            _write_over(table, text)
+        preset = _preset(path, table, said_by="--set")
+    assert preset.train is not None
+    for stage in preset.train.stages:
+        if stage.degrade:
+            _damage_table(stage.degrade, said_by=f"train.stages.{stage.name}.degrade")
+    return preset.train, _damage(preset, name_or_file)
+
+
+def _damage(preset: Preset, name_or_file: str) -> Degradation:
+    if preset.degrade is None:
         raise ConfigError(f"preset '{name_or_file}' says nothing about damage; add a table [degrade], or give another")
-    return degrade
+    return preset.degrade
+
+
+def _write_over(table: Table, text: str) -> None:
+    """Carry out one --set, in place."""
+    key, equals, written = text.partition("=")
+    value = read_value(written.strip())
+    try:
+        if not equals:
+            raise ConfigError("has no '='; write it as key=value")
+        key = key.strip()
+        if key == "degrade" and isinstance(value, str):
+            table[key] = _damage_table(value)
+        elif key.split(".")[0] == "degrade":
+            put(table, key, value)
+        else:
+            train = cast(Table, table["train"])
+            train.setdefault("stages", [{"name": stage.name} for stage in Training().stages])
+            put(train, key, value)
+    except ConfigError as e:
+        raise ConfigError(f"--set {text}: {e}") from e
+
+
+def _read(name_or_file: str, through: tuple[Path, ...] = ()) -> tuple[Path, Table]:
+    """Where a preset lies and what it says, with the table of another one where [degrade] names that."""
+    path = _find(name_or_file)
+    text = preset_text(name_or_file)
+    if path.resolve() in through:
+        raise ConfigError("leads back to itself; write a table [degrade] in one of them")
+    try:
+        table = read_table(text)
+        if isinstance(other := table.get("degrade"), str):
+            table["degrade"] = _damage_table(other, (*through, path.resolve()))
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
+    return path, table
+
+
+def _damage_table(name_or_file: str, through: tuple[Path, ...] = (), *, said_by: str = "degrade") -> object:
+    """The table [degrade] of another preset, which must make sense by itself."""
+    try:
+        path, table = _read(name_or_file, through)
+        _damage(_preset(path, table, said_by=str(path)), name_or_file)
+    except ConfigError as e:
+        raise ConfigError(f"{said_by} = '{name_or_file}': {e}") from e
+    return table["degrade"]
+
+
+def _preset(path: Path, table: Table, *, said_by: str) -> Preset:
+    try:
+        held = _File.model_validate(table)
+        return Preset(
+            name=path.stem,
+            description=held.description,
+            upscale=held.upscale.settings(),
+            degrade=None if held.degrade is None else parsed(Degradation(), held.degrade, "degrade"),
+            train=None if held.train is None else parsed(Training(), held.train, "train"),
+        )
+    except ValidationError as e:
+        raise ConfigError(f"{said_by}: {_first_line(e.errors())}") from e
+    except ConfigError as e:
+        raise ConfigError(f"{said_by}: {e}") from e
 
 
 def override(settings: UpscaleSettings, given: Mapping[str, Any]) -> UpscaleSettings:
@@ -107,20 +176,8 @@ def _find(name_or_file: str) -> Path:
         return Path(name_or_file)
     names = preset_names()
     if name_or_file not in names:
-        raise ConfigError(f"preset '{name_or_file}' is unknown; {_advice(name_or_file, names)}")
+        raise ConfigError(f"preset '{name_or_file}' is unknown; {advice(name_or_file, names)}")
     return _folder() / f"{name_or_file}.toml"
-
-
-def _exact(value: object) -> object:
-    if isinstance(value, Decimal | int) and not isinstance(value, bool):
-        number = Decimal(value)
-        if number.is_finite() and abs(number.adjusted()) < 20:  # 1e999999999 is short to write and long as a fraction
-            return Fraction(number)
-    raise ValueError("should be a number")
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, Decimal | int) and not isinstance(value, bool) else value
 
 
 def _scale(value: object) -> object:
@@ -136,10 +193,6 @@ def _size(value: object) -> object:
     raise ValueError("should be [width, height] in pixels, 0 for one that follows from the other")
 
 
-_Number = Annotated[InstanceOf[Fraction], BeforeValidator(_exact)]
-_Options = dict[str, Annotated[str, BeforeValidator(_text)]]
-
-
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -147,7 +200,7 @@ class _Table(BaseModel):
 class _Encoder(_Table):
     crf: int | None = None
     preset: str | None = None
-    options: _Options = {}
+    options: dict[str, Text] = {}
 
 
 class _Upscale(_Table):
@@ -155,7 +208,7 @@ class _Upscale(_Table):
 
     models: dict[Annotated[int, BeforeValidator(_scale)], str] = {}
     model: str | None = None
-    scale: _Number | None = None
+    scale: Number | None = None
     size: Annotated[tuple[int | None, int | None] | None, BeforeValidator(_size)] = None
     passes: int = 1
     device: str = "auto"
@@ -168,9 +221,9 @@ class _Upscale(_Table):
     encoder: str | None = None
     encoder_preset: str | None = None
     pix_fmt: str | None = None
-    encoder_options: _Options = {}
+    encoder_options: dict[str, Text] = {}
     encoders: dict[str, _Encoder] = {}
-    segment: _Number = Fraction(10)
+    segment: Number = Fraction(10)
 
     def settings(self) -> UpscaleSettings:
         """The written fields as UpscaleSettings; the others keep its defaults. Raises ConfigError."""
@@ -185,65 +238,17 @@ class _Upscale(_Table):
 class _File(_Table):
     description: str = ""
     upscale: _Upscale = _Upscale()
-    degrade: dict[str, object] | None = None
-
-
-def _parsed(settings: Any, table: object, where: str) -> Any:
-    """`settings`, a frozen dataclass, with what `table` says put in its place: tables go deeper, values replace."""
-    kinds = get_type_hints(type(settings))
-    changes = {}
-    for key, written in _rows(table, kinds, where):
-        value = getattr(settings, key)
-        deeper = is_dataclass(value)
-        changes[key] = (_parsed if deeper else _value)(value if deeper else kinds[key], written, f"{where}.{key}")
-    try:
-        return replace(settings, **changes)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e
-
-
-def _value(kind: Any, written: object, where: str) -> object:
-    """What TOML holds as a value of that type."""
-    row = next((inner for inner in get_args(kind) if is_dataclass(inner)), None)
-    if row is not None and isinstance(written, dict):
-        for name, table in written.items():
-            _rows(table, get_type_hints(row), f"{where}.{name}")
-    try:
-        # as JSON, where strict takes lists for tuples and whole numbers for floats, but no text for numbers
-        return TypeAdapter(kind).validate_json(json.dumps(written, default=_plain), strict=True)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e
-    except ValidationError as e:
-        located = [{**error, "loc": (where, *error["loc"])} for error in e.errors()]
-        raise ConfigError(_first_line(cast(list[ErrorDetails], located))) from e
-
-
-def _rows(table: object, known: Iterable[str], where: str) -> Iterable[tuple[str, object]]:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} = {table!r}: should be a table")
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"{where}: key '{key}' is unknown; {_advice(key, known)}")
-    return table.items()
-
-
-def _plain(value: object) -> object:
-    return float(value) if isinstance(value, Decimal) else str(value)
+    degrade: Table | None = None
+    train: Table | None = None
 
 
 def _first_line(errors: list[ErrorDetails]) -> str:
     """The first error as `where: what`, unknown keys before wrong values."""
-    error = min(errors, key=lambda e: e["type"] != "extra_forbidden")
-    where = [str(part) for part in error["loc"]]
-    if error["type"] == "extra_forbidden":
-        return f"key '{where[-1]}' is unknown; {_advice(where[-1], _known_keys(where[:-1]))}"
-    what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if error["type"] in ("model_type", "dict_type"):
-        what = "should be a table"
-    if where[-1] == "[key]":
-        return f"{'.'.join(where[:-2])}: key '{where[-2]}' {what}"
-    value = error["input"]
-    return f"{'.'.join(where)} = {str(value) if isinstance(value, Decimal) else repr(value)}: {what}"
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            *tables, key = map(str, error["loc"])
+            return f"key '{key}' is unknown; {advice(key, _known_keys(tables))}"
+    return first_line(errors)
 
 
 def _known_keys(tables: list[str]) -> Iterable[str]:
@@ -251,8 +256,3 @@ def _known_keys(tables: list[str]) -> Iterable[str]:
     if tables[:2] == ["upscale", "encoders"]:
         return _Encoder.model_fields
     return _Upscale.model_fields if tables else _File.model_fields
-
-
-def _advice(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"

@@ -5,6 +5,7 @@ Recipes: Wang et al. 2021 (Real-ESRGAN) with its published option files, Wang et
 as many samples as there are files.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 HIGHER_IS_BETTER = {"psnr_y": True, "ssim_y": True, "val_loss": False, "lpips": False, "colour_drift": False}
 
-_SMOKE_STEPS, _SMOKE_CROP = 12, 64
+WRITTEN_WHOLE = "written whole"  # in a field's metadata: a table in TOML takes nothing from the field's default
+
 _EPOCHS = re.compile(r"(\d+(?:\.\d+)?) epochs?")
 
 
@@ -46,12 +48,15 @@ def _require(holds: bool, otherwise: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
-    """The network that is trained. None: the architecture's usual number."""
+    """The network that is trained, in the words of `vsr.models.build.build`. None: as published."""
 
     arch: str = "rrdb"  # rrdb, compact, srresnet, srcnn, rrdb_shuffle
     num_feat: int | None = None
     depth: int | None = None  # blocks, or inner convolutions
-    num_grow: int | None = None
+    num_grow: int | None = None  # channels that a convolution adds in the dense blocks of rrdb and rrdb_shuffle
+    act: str | None = None  # compact only
+    tanh: bool | None = None  # srresnet only
+    kernels: tuple[int, int, int] | None = None  # srcnn only: sides in pixels
     init: str = ""  # a model's name or weights file to begin with; empty is from scratch
 
 
@@ -61,8 +66,8 @@ class Data:
 
     crop: int = 256  # pixels of the truth that a step sees, each way
     margin: int = 144  # pixels more that are damaged, so that a crop's border was damaged in its surroundings
-    pool: int = 1000  # samples held; each step's pairs are cut out of these
-    reuse: float = 4.0  # how many crops each sample gives before a new one takes its place, on the average
+    pool: int = 1000  # pairs held, of which each step cuts its crops; a clip brings as many as it has frames
+    reuse: float = 4.0  # how many crops each pair gives before a new one takes its place, on the average
     flips: bool = True
     rotations: bool = True
     jitter: float = 0.0  # brightness, contrast and saturation change by up to this share, the same in both pictures
@@ -88,6 +93,7 @@ class Losses:
     charbonnier: float = 0.0
     perceptual: float = 0.0
     layers: Mapping[str, float] = field(default_factory=dict)  # of the perceptual network; empty is the file's usual
+    perceptual_distance: Literal["l1", "mse"] = "l1"
     adversarial: float = 0.0
     tv: float = 0.0
     ldl: float = 0.0
@@ -95,13 +101,14 @@ class Losses:
 
     def __post_init__(self) -> None:
         _check_length("ramp", self.ramp)
-        weights = {name: getattr(self, name) for name in self.names()}
-        _require(all(w >= 0 for w in weights.values()), "a loss's weight must not be negative")
-        _require(any(w > 0 for w in weights.values()), "no loss has a weight; give one, such as l1 = 1")
+        weights = self.weights() | {f"layers.{name}": weight for name, weight in self.layers.items()}
+        for name, weight in weights.items():
+            _require(0 <= weight < math.inf, f"{name} = {weight:g}: a weight is 0 or more")
 
-    @staticmethod
-    def names() -> tuple[str, ...]:
-        return ("l1", "mse", "charbonnier", "perceptual", "adversarial", "tv", "ldl")
+    def weights(self) -> dict[str, float]:
+        """Those that a stage adds up, by their names here."""
+        names = ("l1", "mse", "charbonnier", "perceptual", "adversarial", "tv", "ldl")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +119,7 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip: float | None = None  # the gradient's norm at most
-    warmup: Length = 0
+    warmup: Length = 0  # from nothing to `lr`, for each group of parameters from where it begins to move
     decay: Literal["constant", "cosine", "steps"] = "constant"
     milestones: tuple[float, ...] = ()  # of "steps": where, as shares of the stage, the rate is multiplied by gamma
     gamma: float = 0.5
@@ -120,10 +127,13 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         _check_length("warmup", self.warmup)
-        _require(self.lr > 0, f"lr = {self.lr:g}: must be more than 0")
+        _require(0 < self.lr < math.inf, f"lr = {self.lr:g}: must be more than 0")
         _require(self.clip is None or self.clip > 0, "clip: must be more than 0; leave it out to have none")
         _require(all(0 < m < 1 for m in self.milestones), "milestones: are shares of the stage, between 0 and 1")
         _require(all(0 <= b < 1 for b in self.betas), f"betas = {list(self.betas)}: lie between 0 and 1")
+        _require(0 <= self.weight_decay < math.inf, f"weight_decay = {self.weight_decay:g}: must not be negative")
+        for name in ("gamma", "floor"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} = {getattr(self, name):g}: lies between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +142,7 @@ class Discriminator:
 
     kind: Literal["unet", "vgg", "srgan"] = "unet"
     num_feat: int = 64
+    pooled: bool = False  # vgg and srgan: takes any crop; else only the stage's, and vgg only 128 or 256
     dropout: float = 0.0  # vgg only
     init: str = ""  # a weights file; empty is from scratch
     loss: AdversarialKind = "vanilla"
@@ -146,8 +157,12 @@ class Discriminator:
         _check_length("start", self.start)
         _check_length("warmup", self.warmup)
         _require(self.every >= 1, f"every = {self.every}: give 1 or more steps")
+        _require(self.num_feat >= 1, f"num_feat = {self.num_feat}: give 1 or more")
         _require(0 <= self.smoothing < 0.5, f"smoothing = {self.smoothing:g}: lies between 0 and 0.5")
-        _require(self.instance_noise >= 0, "instance_noise: must not be negative")
+        if self.smoothing and self.loss in ("lsgan", "hinge"):
+            raise ConfigError(f"smoothing = {self.smoothing:g}: has no place in {self.loss}; leave it out")
+        noise = self.instance_noise
+        _require(0 <= noise < math.inf, f"instance_noise = {noise:g}: must not be negative")
         _require(0 <= self.dropout < 1, f"dropout = {self.dropout:g}: lies between 0 and 1")
 
 
@@ -160,7 +175,7 @@ class Stage:
     batch: int = 16
     accumulate: int = 1  # a batch is computed in so many parts
     crop: int | None = None  # None is the data's
-    losses: Losses = Losses(l1=1.0)
+    losses: Losses = field(default=Losses(l1=1.0), metadata={WRITTEN_WHOLE: True})
     optimizer: Optimizer = Optimizer()
     discriminator: Discriminator | None = None
     ema: float = 0.999  # decay of the averaged weights, reached by and by
@@ -168,7 +183,7 @@ class Stage:
     degrade: str = ""  # a preset whose damage this stage undoes; empty is the run's own
     sharpen_real: bool = False  # whether the judge's real pictures are the sharpened ones, too
     unfreeze: tuple[tuple[str, ...], ...] = ()  # groups of parameters by the beginning of their names; empty: all move
-    unfreeze_every: Length = 0  # after so long, the next group moves, too
+    unfreeze_every: Length = 0  # after so long, the next group moves, too; what is in none never does
 
     def __post_init__(self) -> None:
         _check_length("length", self.length)
@@ -180,8 +195,9 @@ class Stage:
             f"accumulate = {self.accumulate}: must divide the batch of {self.batch}",
         )
         _require(0 <= self.ema < 1, f"ema = {self.ema:g}: lies between 0 and 1; 0 has none")
+        _require(any(self.losses.weights().values()), "losses: none has a weight; give one, such as l1 = 1")
         if self.losses.adversarial and self.discriminator is None:
-            raise ConfigError(f"stage {self.name}: an adversarial loss needs a table discriminator")
+            raise ConfigError(f"losses.adversarial = {self.losses.adversarial:g}: add a table discriminator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +232,13 @@ class Training:
     keep: int = 0  # numbered states kept besides the last and the best
     licence: str = "unknown"  # of the weights; stands in their file
     trained_on: str = ""  # says what the pictures are; empty: their folders and how many
-    max_skips: int = (
-        20  # steps with a loss or gradient that is not finite, in a row, before going back to the last state
-    )
-    max_rollbacks: int = 3
+    max_skips: int = 20  # steps in a row whose loss or gradient is not finite, before going back to the last state
+    max_rollbacks: int = 3  # with half the rate each time, before the run stops
 
     def __post_init__(self) -> None:
         _check_length("save_every", self.save_every)
+        for name, least in {"scale": 1, "seed": 0, "keep": 0, "max_skips": 1, "max_rollbacks": 0}.items():
+            _require(getattr(self, name) >= least, f"{name} = {getattr(self, name)}: give {least} or more")
         names = [stage.name for stage in self.stages]
         _require(bool(names), "stages: needs at least one")
         _require(len(set(names)) == len(names), f"stages: the names {', '.join(names)} are not different")
@@ -231,30 +247,50 @@ class Training:
 
 
 def shrunk_for_smoke(training: Training) -> Training:
-    """The same stages in about a minute on two cores: small networks, crops and lengths. Its pictures are not good."""
-    generator = replace(
-        training.generator, init="", num_feat=16, depth=2, num_grow=8 if "rrdb" in training.generator.arch else None
-    )
+    """The same stages and features in about 20 s each on two cores; what comes out is of no use.
+
+    Networks, crops and lengths are small. What unfreezes by the names of blocks keeps all of them, but narrow.
+    """
     return replace(
         training,
-        generator=generator if training.generator.arch != "srcnn" else replace(training.generator, init=""),
-        data=replace(training.data, crop=_SMOKE_CROP, margin=32, pool=32),
-        validation=replace(training.validation, every=_SMOKE_STEPS // 2, crop=128, pictures=4),
+        generator=_shrunk_generator(training.generator, keeps_depth=any(stage.unfreeze for stage in training.stages)),
+        data=replace(training.data, crop=64 // training.scale * training.scale, margin=64, pool=32),
+        validation=replace(training.validation, every=6, crop=128, pictures=4),
         stages=tuple(_shrunk_stage(stage) for stage in training.stages),
-        save_every=_SMOKE_STEPS // 2,
+        save_every=6,
     )
+
+
+def _shrunk_generator(generator: Generator, *, keeps_depth: bool) -> Generator:
+    small = replace(generator, init="", num_feat=16)
+    if generator.arch != "srcnn" and not keeps_depth:  # srcnn has no depth
+        small = replace(small, depth=2)
+    return replace(small, num_grow=8) if generator.arch.startswith("rrdb") else small
 
 
 def _shrunk_stage(stage: Stage) -> Stage:
+    def short(length: Length, steps: int) -> Length:
+        return steps if length else 0
+
     judge = stage.discriminator
+    if judge is not None:
+        judge = replace(
+            judge,
+            num_feat=8,
+            pooled=judge.kind != "unet",  # the crop is none that these have a size for
+            init="",
+            optimizer=replace(judge.optimizer, warmup=short(judge.optimizer.warmup, 2)),
+            start=short(judge.start, 2),
+            warmup=short(judge.warmup, 2),
+        )
     return replace(
         stage,
-        length=_SMOKE_STEPS,
+        length=12,
         batch=4,
         accumulate=min(stage.accumulate, 2),
         crop=None,
-        losses=replace(stage.losses, ramp=0),
-        optimizer=replace(stage.optimizer, warmup=0),
-        discriminator=judge and replace(judge, num_feat=8, init="", start=0, warmup=min(2, _SMOKE_STEPS)),
-        unfreeze_every=min(4, _SMOKE_STEPS) if stage.unfreeze else 0,
+        losses=replace(stage.losses, ramp=short(stage.losses.ramp, 4)),
+        optimizer=replace(stage.optimizer, warmup=short(stage.optimizer.warmup, 4)),
+        discriminator=judge,
+        unfreeze_every=short(stage.unfreeze_every, 2),
     )
