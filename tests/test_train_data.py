@@ -356,6 +356,8 @@ def test_a_damaged_picture_is_named_and_its_materials_left_out(tmp_path: Path):
     assert len(kept) == 1
     assert memory.damaged.keys() == {bad}
     assert memory.damaged[bad].startswith(f"{bad}: cannot be read as a picture: ")
+    with pytest.raises(ConfigError, match=r"data: none of 1 pictures can be decoded; the first: .*bad\.png: cannot"):
+        stored([Still(bad)], budget_bytes=1 << 20)
 
 
 def test_recent_pictures_stay_within_their_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

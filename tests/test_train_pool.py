@@ -109,6 +109,11 @@ def test_without_a_pool_every_pair_is_used_once():
     assert used == list(range(24))
 
 
+def test_a_batch_that_is_no_whole_number_of_samples_can_be_all_new():
+    with pool(partial(numbered, frames=3), frames=3, capacity=8, batch=8, refresh=8 / 3) as ring:
+        assert sorted(ring.batch_at(3)[0][:, 0, 0, 0].tolist()) == list(range(25, 33))
+
+
 def test_batches_differ_by_step_and_seed():
     def chosen(seed: int, step: int) -> list[int]:
         with pool(capacity=60, refresh=0, seed=seed) as ring:

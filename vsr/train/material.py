@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsr.degradation import Motion
 from vsr.engine.color import to_rgb
-from vsr.errors import MediaError
+from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
@@ -132,11 +132,15 @@ def stored(
 ) -> tuple[tuple[AnyMaterial, ...], PictureStore]:
     """The same materials with all pictures read from one `PictureStore`, and that store.
 
-    What needs a picture that the store found damaged is left out; `store.damaged` names it.
+    What needs a picture that the store found damaged is left out; `store.damaged` names it. Raises ConfigError when
+    nothing is left.
     """
     found = tuple(materials)
     store = PictureStore([path for material in found for path in _pictures(material)], budget_bytes=budget_bytes)
-    whole = (material for material in found if store.damaged.keys().isdisjoint(_pictures(material)))
+    whole = [material for material in found if store.damaged.keys().isdisjoint(_pictures(material))]
+    if not whole:
+        why = next(iter(store.damaged.values()), "nothing was found")
+        raise ConfigError(f"data: none of {len(found)} pictures can be decoded; the first: {why}")
     return tuple(m if isinstance(m, Footage) else replace(m, read=store) for m in whole), store
 
 

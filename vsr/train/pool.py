@@ -28,8 +28,9 @@ class PairPool:
     Each sample brings `frames` pairs. Before step s, samples 0 to `fill` + s * `refresh` (rounded down) have entered,
     `fill` being as many as the `capacity` takes, and the last `capacity` pairs are held. Which of them make a batch,
     none twice, where they are cut, flipped, turned and tinted, follows from (seed, s). So any step may be asked for at
-    any time; one that does not follow the step before costs the making of `fill` samples. With `capacity` = `batch` and
-    `refresh` * `frames` = `batch`, every pair is used once. Memory is taken when the first sample comes.
+    any time; one that does not follow the step before costs the making of `fill` samples. With a whole `refresh`
+    and `refresh` * `frames` = `batch` = `capacity`, every pair is used once. Memory is taken when the first sample
+    comes.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class PairPool:
             raise ConfigError(f"crop = {crop}: must be a multiple of the scale {scale}")
         if not 1 <= batch <= capacity:
             raise ConfigError(f"pool = {capacity}: must hold at least one batch of {batch}")
-        if not 0 <= refresh * frames <= capacity:
+        self._refresh = Fraction(refresh).limit_denominator(10_000)  # two thirds of three are two
+        if not 0 <= self._refresh * frames <= capacity:
             raise ConfigError(f"refresh = {refresh:g}: x {frames} pairs a step must fit into the pool of {capacity}")
         if not 0 <= jitter < 1:
             raise ConfigError(f"jitter = {jitter:g}: must be 0 or more, and less than 1")
         self._make_stream, self._stream = stream, None
         self._capacity, self._frames, self._batch = capacity, frames, batch
-        self._refresh = Fraction(refresh).limit_denominator(10_000)
         self._crop, self._scale, self._seed = crop, scale, seed
         self._flips, self._rotations, self._jitter = flips, rotations, jitter
         self._entered = 0  # number of the sample that enters next
@@ -134,9 +135,9 @@ class PairPool:
         if sample.number != self._entered or len(sample.low) != self._frames:
             raise ValueError(f"sample {sample.number} of {len(sample.low)} frames came, not {self._entered}")
         if not self.bytes:
+            if self._crop > sample.truth.shape[2]:
+                raise ConfigError(f"crop = {self._crop}: samples are only {sample.truth.shape[2]} pixels large")
             self._low, self._truth = (x.new_empty(self._capacity, *x.shape[1:]) for x in (sample.low, sample.truth))
-            if self._crop > self._truth.shape[2]:
-                raise ConfigError(f"crop = {self._crop}: samples are only {self._truth.shape[2]} pixels large")
         first = sample.number * self._frames
         places = torch.arange(first, first + self._frames)[-self._capacity :] % self._capacity
         self._low[places], self._truth[places] = sample.low[-self._capacity :], sample.truth[-self._capacity :]
