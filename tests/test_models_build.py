@@ -131,6 +131,19 @@ def test_a_network_learns_from_its_first_weights(arch: str):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.parametrize("kernels", [(9, 1, 5), (9, 5, 5)])
+def test_a_channel_of_srcnn_carries_the_enlargement_from_the_first_step(kernels: tuple[int, int, int]):
+    net = build("srcnn", kernels=kernels)
+    assert isinstance(net, SRCNN)
+    initialise(net, seeded(0))
+    low = torch.rand(1, 3, 6, 7, generator=seeded(1))
+    bicubic = F.interpolate(low, scale_factor=4, mode="bicubic", antialias=True)
+    with torch.no_grad():
+        assert (net(low) - bicubic).abs().max() > 0.01
+        net.conv3.weight[:, 1:] = 0  # all but that channel
+        assert (net(low) - bicubic).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("arch", ["srresnet", "rrdb_shuffle"])
 def test_pixel_shuffles_begin_without_a_checkerboard(arch: str):
     net = small(arch)

@@ -14,7 +14,7 @@ from vsr.models.detect import MAX_DEPTH, MAX_FEATURES, MAX_KERNEL_PX, MAX_SCALE
 from vsr.models.network import Network
 from vsr.models.rrdb import RESIDUAL_SCALE, UNSHUFFLE, ResidualDenseBlock, RRDBNet
 from vsr.models.rrdb_shuffle import RRDBShuffleNet
-from vsr.models.srcnn import SRCNN
+from vsr.models.srcnn import SRCNN, init_as_bicubic
 from vsr.models.srresnet import DOUBLINGS, Doubling, SRResNet
 
 _SLOPE = 0.25  # of every PReLU at the beginning
@@ -103,8 +103,7 @@ def initialise(net: Network, generator: torch.Generator) -> None:
             if isinstance(net, RRDBShuffleNet):
                 net.conv_body.weight.data.div_((1 + RESIDUAL_SCALE) ** net.num_block)  # each block begins as x + x / 5
         case SRCNN():
-            for conv in _convolutions(net):
-                _draw(conv, generator, slope=0)
+            init_as_bicubic(net, generator)
 
 
 def draw_as_pytorch(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
