@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vsr.errors import ConfigError
-from vsr.models.spec import Architecture, ModelSpec
+from vsr.models.spec import ModelSpec
 from vsr.settings import Precision
 
 _CPU_BUDGET = 768 << 20  # bytes of activations one CPU worker may hold
 _RRDB_OVERLAP = 32  # source pixels
-_MAPS_AT_OUTPUT: dict[Architecture, int] = {"compact": 0, "rrdb": 2, "rrdb_shuffle": 3, "srresnet": 3, "srcnn": 3}
 _CUDA_SHARE = 0.5  # of the card's free memory
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -127,8 +126,8 @@ def probe_picture(side: int = 64) -> Tensor:
 
 def activation_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
     """About how many bytes one source pixel takes inside the network at its widest point, result included."""
-    at_output = _MAPS_AT_OUTPUT[spec.arch] * spec.scale**2
-    wide = (at_output + (3 if spec.arch == "compact" else 6)) * spec.num_feat
+    maps = 3 if spec.arch == "compact" else 6 + 2 * spec.scale**2  # all others end at the size of the result
+    wide = maps * spec.num_feat
     return wide * dtype.itemsize + 4 * 3 * 4 * spec.scale**2
 
 
