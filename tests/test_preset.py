@@ -19,8 +19,10 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_five_presets_come_with_vsr():
-    assert preset_names() == ["anime", "bicubic", "film", "real_world", "video"]
+def test_ten_presets_come_with_vsr():
+    upscaling = ["anime", "bicubic", "film", "real_world", "video"]
+    training = ["compact", "esrgan", "finetune", "srcnn", "srgan"]
+    assert preset_names() == sorted(upscaling + training)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -32,7 +34,7 @@ def test_every_preset_loads_and_describes_itself(name):
 
 
 def test_no_two_presets_say_the_same():
-    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 5
+    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 10
 
 
 def test_numbers_are_read_exactly(tmp_path):
@@ -122,7 +124,7 @@ def test_an_unknown_name_gets_the_nearest_one():
 
 
 def test_a_name_like_no_other_gets_all_names():
-    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, bicubic, film, real_world, video"):
+    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, bicubic, compact, esrgan, film, "):
         load_preset("qqq")
 
 

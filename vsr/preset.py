@@ -67,18 +67,19 @@ def load_training(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Tra
     are TOML or else text. Raises ConfigError, one line, when the preset says nothing about either, when a stage's
     `degrade` is no preset, for overrides that do not make sense, or as `load_preset` does.
     """
-    preset = load_preset(name_or_file)  # before the overrides, lest they be blamed for what the file has wrong
+    preset, said_by = load_preset(name_or_file), name_or_file  # the file alone first, lest --set be blamed for it
     if preset.train is None:
         raise ConfigError(f"preset '{name_or_file}' says nothing about training; add a table [train], or give another")
     if overrides:
         path, table = _read(name_or_file)
         for text in overrides:
             _write_over(table, text)
-        preset = _preset(path, table, said_by="--set")
+        said_by = "--set"
+        preset = _preset(path, table, said_by=said_by)
     assert preset.train is not None
     for stage in preset.train.stages:
         if stage.degrade:
-            _damage_table(stage.degrade, said_by=f"train.stages.{stage.name}.degrade")
+            _damage_table(stage.degrade, said_by=f"{said_by}: train.stages.{stage.name}.degrade")
     return preset.train, _damage(preset, name_or_file)
 
 

@@ -72,7 +72,7 @@ def put(table: Table, path: str, value: object) -> None:
 
 def _as_table(place: object, path: str) -> Table:
     if not isinstance(place, dict):
-        raise ConfigError(f"{path}: leads through what is no table")
+        raise ConfigError(f"{path}: is no key of a table")
     return place
 
 
@@ -157,6 +157,8 @@ def first_line(errors: list[ErrorDetails]) -> str:
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if error["type"] in ("model_type", "dict_type"):
         what = "should be a table"
+    if error["type"] == "missing":
+        return f"{'.'.join(where)}: is missing; add it"
     if where[-1] == "[key]":
         return f"{'.'.join(where[:-2])}: key '{where[-2]}' {what}"
     return f"{'.'.join(where)} = {_shown(error['input'])}: {what}"

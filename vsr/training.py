@@ -251,10 +251,11 @@ def shrunk_for_smoke(training: Training) -> Training:
 
     Networks, crops and lengths are small. What unfreezes by the names of blocks keeps all of them, but narrow.
     """
+    px = 64 // training.scale * training.scale
     return replace(
         training,
         generator=_shrunk_generator(training.generator, keeps_depth=any(stage.unfreeze for stage in training.stages)),
-        data=replace(training.data, crop=64 // training.scale * training.scale, margin=64, pool=32),
+        data=replace(training.data, crop=px, margin=px, pool=32),
         validation=replace(training.validation, every=6, crop=128, pictures=4),
         stages=tuple(_shrunk_stage(stage) for stage in training.stages),
         save_every=6,
