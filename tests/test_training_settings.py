@@ -10,6 +10,7 @@ from vsr.errors import ConfigError
 from vsr.models.build import CHOICES, build
 from vsr.preset import load_degradation, load_preset, load_training, preset_names
 from vsr.train.config_file import as_toml, first_difference
+from vsr.train.discriminators import UNET_MULTIPLE
 from vsr.training import Discriminator, Generator, Losses, Optimizer, Stage, Training, shrunk_for_smoke, steps_of
 
 TRAINING = [name for name in preset_names() if load_preset(name).train is not None]
@@ -381,7 +382,7 @@ def test_equal_runs_do_not_differ():
         ("stages.net.length=10 epochs", 'train.stages.net.length: 100000 there, "10 epochs" here'),
         ("stages.net.discriminator.num_feat=8", "train.stages.net.discriminator: nothing there, a table here"),
         ("stages.gan.name=judged", "train.stages: net and gan there, net and judged here"),
-        ("stages.gan.losses.layers={a=1}", "train.stages.gan.losses.layers: {  } there, { a = 1.0 } here"),
+        ("stages.gan.losses.layers={a=1}", "train.stages.gan.losses.layers: {} there, { a = 1.0 } here"),
         ("degrade.first.noise.sigma=[1,20]", "degrade.first.noise.sigma: [1.0, 15.0] there, [1.0, 20.0] here"),
         (
             "degrade.second.compression.codecs.vp9.share=1",
@@ -432,9 +433,11 @@ def test_smoke_is_small(name):
     assert small.data.crop + small.data.margin == 128
 
 
-def test_smoke_crops_to_multiples_of_any_scale():
-    odd = shrunk_for_smoke(training("compact", "scale=3", "data.crop=96"))
-    assert odd.data.crop % 3 == odd.data.margin % 3 == 0
+@pytest.mark.parametrize("scale", [1, 2, 3, 5, 8, 16])
+def test_smoke_crops_to_what_scale_and_judge_take(scale):
+    odd = shrunk_for_smoke(training("compact", f"scale={scale}", f"data.crop={scale * 32}"))
+    assert odd.data.crop % scale == odd.data.margin % scale == odd.data.crop % UNET_MULTIPLE == 0
+    assert 40 <= odd.data.crop <= 64
 
 
 def test_smoke_is_itself_valid_as_a_file(tmp_path):

@@ -251,7 +251,8 @@ def shrunk_for_smoke(training: Training) -> Training:
 
     Networks, crops and lengths are small. What unfreezes by the names of blocks keeps all of them, but narrow.
     """
-    px = 64 // training.scale * training.scale
+    unit = math.lcm(training.scale, 8)  # the U-Net judge takes multiples of 8
+    px = max(1, 64 // unit) * unit
     return replace(
         training,
         generator=_shrunk_generator(training.generator, keeps_depth=any(stage.unfreeze for stage in training.stages)),

@@ -69,7 +69,8 @@ def _written(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {_written(inner)}" for key, inner in value.items()) + " }"
+        inner = ", ".join(f"{_key(key)} = {_written(weight)}" for key, weight in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
     return repr(value)  # of a float, the shortest that gives it back
 
 
