@@ -22,6 +22,7 @@ from vsr.cli import commands, run, show
 from vsr.cli.options import LENGTH, SCALE, SELECTORS, SIZE, TIME
 from vsr.errors import ConfigError, MediaError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.preset import preset_names
 from vsr.settings import UpscaleSettings
 
 PLAN = PlanEvent(
@@ -326,6 +327,8 @@ def test_names_in_json_are_frozen():
         "segment": ["index", "frames"],
         "done": ["output", "frames", "seconds", "already_done", "lost_frames", "retries"],
         "error": ["message"],
+        "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
+        "validation": ["stage", "step", "figures", "is_best"],
     }
 
 
@@ -446,7 +449,7 @@ def test_a_second_signal_ends_the_process_at_once(number, status):
     process = started("does-not-obey")
     assert process.stderr is not None
     process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == "note: stopping after this tile; once more stops at once\n"
+    assert process.stderr.readline() == "note: stopping; once more stops at once\n"
     process.send_signal(number)
     assert process.wait(timeout=5) == status
     process.communicate()
@@ -537,7 +540,7 @@ def test_no_terminal_gets_no_bar_and_no_escape_codes(video, capsys):
 def test_presets_are_listed_with_what_they_are_for(capsys):
     assert run(["presets", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["anime", "bicubic", "film", "real_world", "video"]
+    assert [line.split("  ")[0] for line in lines] == preset_names()
     assert all(len(line.split("  ", 1)[1].strip()) > 20 for line in lines)
 
 

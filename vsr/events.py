@@ -64,11 +64,33 @@ class DoneEvent:
     retries: int = 0  # tiles halved for memory, frames redone in a wider type
 
 
-Event = PlanEvent | NoteEvent | ProgressEvent | SegmentEvent | DoneEvent
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorEvent:
     """The run failed or was stopped. Told by the CLI, last, and not by the run: that raises."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEvent:
+    """A training run has come to this step."""
+
+    stage: str
+    step: int  # of all stages
+    steps: int
+    images_per_s: float
+    waiting: float  # share of the time that went by waiting for samples
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationEvent:
+    """A training run was judged."""
+
+    stage: str
+    step: int
+    figures: dict[str, float]
+    is_best: bool
+
+
+Event = PlanEvent | NoteEvent | ProgressEvent | SegmentEvent | DoneEvent | TrainEvent | ValidationEvent

@@ -10,6 +10,7 @@ from vsr.cli.degrade import degrade as degrade_command
 from vsr.cli.eval import eval_command
 from vsr.cli.presets import presets
 from vsr.cli.signals import Interrupted
+from vsr.cli.train import train as train_command
 from vsr.cli.upscale import upscale as upscale_command
 from vsr.errors import VsrError
 
@@ -32,6 +33,7 @@ def commands() -> None:
 
 
 commands.add_command(upscale_command)
+commands.add_command(train_command)
 commands.add_command(degrade_command)
 commands.add_command(eval_command)
 commands.add_command(presets)

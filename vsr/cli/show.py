@@ -12,7 +12,17 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from vsr.errors import MediaError, VsrError
-from vsr.events import DoneEvent, ErrorEvent, Event, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.events import (
+    DoneEvent,
+    ErrorEvent,
+    Event,
+    NoteEvent,
+    PlanEvent,
+    ProgressEvent,
+    SegmentEvent,
+    TrainEvent,
+    ValidationEvent,
+)
 
 NAMES = {
     PlanEvent: "plan",
@@ -21,10 +31,14 @@ NAMES = {
     SegmentEvent: "segment",
     DoneEvent: "done",
     ErrorEvent: "error",
+    TrainEvent: "train",
+    ValidationEvent: "validation",
 }
+_Steady = ProgressEvent | TrainEvent  # told often; the last one is told in any case
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
 _TEXT_INTERVAL = 30.0  # the same where no bar can move
 _BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left{postfix}"
+_TRAIN_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
 _BAR_WITHOUT_TOTAL = "{n_fmt} frames, {rate_noinv_fmt}, {elapsed} gone{postfix}"
 
 
@@ -98,11 +112,11 @@ class _Json:
     """Every event as one object a line; progress at most four times a second, and always the last one."""
 
     def __init__(self) -> None:
-        self._held: ProgressEvent | None = None
+        self._held: _Steady | None = None
         self._next = 0.0
 
     def show(self, event: Event | ErrorEvent) -> None:
-        if not isinstance(event, ProgressEvent):
+        if not isinstance(event, _Steady):
             self.close()
             _print_object({"event": NAMES[type(event)], **asdict(event)})
             return
@@ -115,7 +129,7 @@ class _Json:
         """Print the progress that was held back, if any."""
         held, self._held = self._held, None
         if held is not None:
-            _print_object({"event": "progress", **asdict(held)})
+            _print_object({"event": NAMES[type(held)], **asdict(held)})
 
 
 class _Text:
@@ -133,6 +147,11 @@ class _Text:
                 _line(f"note: {event.message}")
             case ProgressEvent():
                 self._progress(event)
+            case TrainEvent():
+                self._train(event)
+            case ValidationEvent():
+                figures = ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
+                _line(f"{event.stage} {event.step}: {figures}{', the best so far' if event.is_best else ''}")
             case SegmentEvent() | ErrorEvent():  # `vsr.cli.run` tells the error
                 pass
             case DoneEvent():
@@ -151,6 +170,18 @@ class _Text:
             self._next = time.monotonic() + _TEXT_INTERVAL
             total = "" if event.total is None else f"/{event.total}"
             _line(f"{event.frames}{total} frames, waits for {event.waits_for}")
+
+    def _train(self, event: TrainEvent) -> None:
+        said = f"loss {event.loss:.4f}, {event.images_per_s:.1f} images/s, {event.waiting:.0%} waiting"
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=event.steps, bar_format=_TRAIN_BAR, dynamic_ncols=True, file=sys.stderr)
+                self._bar.initial = self._bar.n = self._bar.last_print_n = event.step
+            self._bar.set_postfix_str(f"{event.stage}: {said}", refresh=False)
+            self._bar.update(event.step - self._bar.n)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _TEXT_INTERVAL
+            _line(f"{event.stage} {event.step}/{event.steps}: {said}")
 
     def _move_bar(self, event: ProgressEvent) -> None:
         if self._bar is None:

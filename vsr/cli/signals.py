@@ -68,4 +68,4 @@ def _listen(listener: socket.socket, cancel: Cancel, on_event: Callable[[NoteEve
         heard.append(status)
         cancel.set()
         with suppress(BrokenPipeError):  # the main thread will meet it, too
-            on_event(NoteEvent(message="stopping after this tile; once more stops at once"))
+            on_event(NoteEvent(message="stopping; once more stops at once"))

@@ -119,7 +119,7 @@ class Upscaler:
             try:
                 return self._tiled(net, rgb, tile, cancel)
             except (RuntimeError, MemoryError) as e:
-                if not _is_out_of_memory(e):
+                if not is_out_of_memory(e):
                     raise
             if len(rgb) > 1:
                 self._count("out of memory: this batch goes through frame by frame")
@@ -200,7 +200,7 @@ def _kept_in_window(window: Window, scale: int) -> tuple[EllipsisType, slice, sl
     return (..., rows, slice((c.keep_start - c.start) * scale, (c.keep_stop - c.start) * scale))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)  # the CPU allocator and MPS raise plain RuntimeErrors

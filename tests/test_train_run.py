@@ -1,0 +1,319 @@
+"""Whole runs at tiny size: that they learn, stop, go on exactly, and leave a folder that can be used."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vsr
+from vsr.degradation import Codec, Compression, Degradation
+from vsr.errors import Cancelled, ConfigError, ModelError, VsrError
+from vsr.events import TrainEvent
+from vsr.models.checkpoint import load_model
+from vsr.preset import load_degradation
+from vsr.stage import Cancel
+from vsr.train.learner import Learner
+from vsr.train.prepare import Order, prepare
+from vsr.train.run_folder import RunFolder, load_state
+from vsr.train.team import Team
+from vsr.train.trainer import Trainer
+from vsr.training import Data, Discriminator, Generator, Losses, Optimizer, Stage, Training, Validation
+
+NET = Stage(length=10, batch=4, optimizer=Optimizer(lr=1e-3, decay="cosine", warmup=2, clip=1.0))
+GAN = Stage(
+    name="gan",
+    length=10,
+    batch=4,
+    losses=Losses(l1=1.0, adversarial=0.1, tv=0.01, ldl=0.5, ramp=3),
+    discriminator=Discriminator(kind="vgg", num_feat=4, dropout=0.3, smoothing=0.1, instance_noise=0.05, warmup=2),
+)
+THAWING = replace(NET, name="thaw", unfreeze=(("body.4",), ("body.2",), ("body.0",)), unfreeze_every=4)
+TINY = Training(
+    generator=Generator(arch="compact", num_feat=8, depth=1),
+    data=Data(crop=32, margin=8, pool=8, reuse=2.0, workers=0, jitter=0.1),
+    validation=Validation(every=5, crop=64, pictures=1),
+    stages=(NET, GAN),
+    save_every=5,
+)
+CODECS = Degradation(
+    frames=2,
+    second=replace(
+        Degradation().second,
+        compression=Compression(media={"video": 1}, codecs={"h264": Codec(share=1, quality=(20, 35))}),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((112, 96), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
+def trainer(
+    pictures: Path,
+    out: Path,
+    training: Training,
+    *,
+    damage: Degradation | None = None,
+    tell=lambda _: None,
+    cancel=None,
+):
+    order = Order(data=(pictures,), device="cpu")
+    plan = prepare(training, damage or load_degradation("bicubic"), order, team=Team(), out=out)
+    folder = RunFolder(out)
+    plan = replace(plan, dtype=torch.float32, threads=1)
+    return Trainer(plan, folder, Team(), tell, cancel or Cancel()), folder
+
+
+def run(pictures: Path, out: Path, training: Training, **given) -> RunFolder:
+    made, folder = trainer(pictures, out, training, **given)
+    with folder.held():
+        made.run()
+    return folder
+
+
+class Broken(Exception):  # noqa: N818
+    pass
+
+
+def stop_at(step: int, cancel: Cancel | None):
+    """Ask to stop, or break down, when a step is told."""
+
+    def tell(event):
+        if isinstance(event, TrainEvent) and event.step == step:
+            if cancel is None:
+                raise Broken
+            cancel.set()
+
+    return tell
+
+
+def same(first: object, second: object, where: str = "") -> None:
+    """Assert that two states are equal, bit for bit."""
+    assert type(first) is type(second), where
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            same(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), where
+        for index, (a, b) in enumerate(zip(first, second, strict=True)):
+            same(a, b, f"{where}[{index}]")
+    else:
+        assert first == second, where
+
+
+def rows(folder: RunFolder) -> list[dict]:
+    """The log without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in ("images_per_s", "waiting")} for row in folder.rows()]
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize(
+    ("stages", "step", "damage"),
+    [((NET, GAN), 5, None), ((NET, GAN), 15, None), ((NET, GAN), 10, CODECS), ((THAWING,), 5, None)],
+    ids=["net", "gan", "border with codecs", "thawing"],
+)
+def test_a_run_that_was_broken_equals_an_unbroken_one(pictures, tmp_path, stages, step, damage, is_killed):
+    training = replace(TINY, stages=stages)
+    whole = run(pictures, tmp_path / "whole", training, damage=damage)
+    cancel = None if is_killed else Cancel()
+    with pytest.raises(Broken if is_killed else Cancelled):
+        run(pictures, tmp_path / "broken", training, damage=damage, tell=stop_at(step, cancel), cancel=cancel)
+    broken = run(pictures, tmp_path / "broken", training, damage=damage)
+    for name in ("last", "best"):
+        same(load_state(whole.state(name)), load_state(broken.state(name)), name)
+    assert rows(whole) == rows(broken)
+    nets = [load_model(folder.model)[0].state_dict() for folder in (whole, broken)]
+    same(*nets)
+
+
+def test_training_brings_the_loss_down_and_its_file_upscales(pictures, tmp_path):
+    stage = replace(NET, length=150, optimizer=Optimizer(lr=3e-3), ema=0.9)
+    folder = run(
+        pictures, tmp_path / "run", replace(TINY, stages=(stage,), validation=Validation(every=50, crop=64, pictures=1))
+    )
+    judged = [row for row in folder.rows() if row["kind"] == "val"]
+    assert [row["step"] for row in judged] == [0, 50, 100, 150]
+    assert judged[-1]["val_loss"] < 0.97 * judged[0]["val_loss"]
+    upscaler = vsr.load(folder.model)
+    assert upscaler(np.zeros((16, 20, 3), np.uint8)).shape == (64, 80, 3)
+    assert upscaler.spec.trained_on == "4 files"
+
+
+def test_a_run_leaves_all_that_belongs_to_it(pictures, tmp_path):
+    folder = run(pictures, tmp_path / "run", replace(TINY, keep=2))
+    assert sorted(p.stem for p in folder.states.iterdir()) == ["0000015", "0000020", "best", "gan", "last", "net"]
+    assert [p.stem for p in sorted(folder.samples.iterdir())] == [f"{n:07}" for n in (0, 5, 10, 15, 20)]
+    assert {p.name for p in folder.plots.iterdir()} >= {"losses_generator.png", "metrics.png", "learning_rate.png"}
+    terms = [row for row in folder.rows() if row["kind"] == "train" and row["stage"] == "gan"][-1]
+    assert {
+        "loss_g",
+        "loss_l1",
+        "loss_adversarial",
+        "loss_tv",
+        "loss_ldl",
+        "loss_d",
+        "d_real",
+        "d_fake",
+        "grad_norm",
+        "lr",
+    } <= terms.keys()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_generator_hears_the_judge_only_after_its_warm_up(pictures, tmp_path):
+    judge = replace(GAN.discriminator, start=3, warmup=4, every=2)
+    seen = []
+    original = Learner.step
+
+    def step(self, number, low, truth):
+        terms = original(self, number, low, truth)
+        seen.append({name for name in terms if "adversarial" in name or name == "loss_d"})
+        return terms
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "step", step)
+        run(pictures, tmp_path / "run", replace(TINY, stages=(replace(GAN, discriminator=judge),)))
+    assert [number for number, names in enumerate(seen) if "loss_d" in names] == [3, 5, 7, 9]
+    assert [number for number, names in enumerate(seen) if "loss_adversarial" in names] == [7, 8, 9]
+
+
+def test_only_unfrozen_groups_move_and_only_they_have_moments(pictures, tmp_path):
+    before = {}
+    stage = replace(THAWING, length=6)
+
+    def tell(event):
+        if isinstance(event, TrainEvent) and event.step == 5:
+            raise Broken
+
+    made, folder = trainer(pictures, tmp_path / "run", replace(TINY, stages=(stage,)), tell=tell)
+    original = Learner.__init__
+
+    def keep(self, net, *rest):
+        original(self, net, *rest)
+        before.update({name: p.detach().clone() for name, p in self.net.named_parameters()})
+
+    with pytest.MonkeyPatch.context() as patch, folder.held():
+        patch.setattr(Learner, "__init__", keep)
+        with pytest.raises(Broken):
+            made.run()
+    folder = run(pictures, tmp_path / "run", replace(TINY, stages=(stage,)))
+    state = load_state(folder.state("last"))["learner"]
+    moved = {name for name, tensor in state["net"].items() if not torch.equal(tensor, before[name])}
+    assert {name.rsplit(".", 1)[0] for name in moved} == {"body.4", "body.2"}  # body.0 begins to move at 8
+    assert len(state["optimizer"]["param_groups"]) == 2
+
+
+def test_steps_that_are_not_finite_are_skipped_and_then_undone(pictures, tmp_path):
+    original = Learner.step
+
+    def step(self, number, low, truth):
+        return None if number in (6, 7, 8) and self.rate_factor == 1 else original(self, number, low, truth)
+
+    notes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "step", step)
+        folder = run(pictures, tmp_path / "run", replace(TINY, stages=(NET,), max_skips=3), tell=notes.append)
+    assert any("back to step 5, the rate times 0.5" in str(note) for note in notes)
+    assert load_state(folder.state("last"))["learner"]["rate_factor"] == 0.5
+
+
+def test_a_loss_that_stays_not_finite_ends_the_run_and_keeps_the_batch(pictures, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "step", lambda *_: None)
+        with pytest.raises(VsrError, match="not finite, 3 steps in a row"):
+            run(pictures, tmp_path / "run", replace(TINY, stages=(NET,), max_skips=3))
+    batch = torch.load(tmp_path / "run" / "states" / "bad_batch.pt")
+    assert batch["truth"].shape == (4, 3, 32, 32)
+
+
+def test_a_not_finite_gradient_changes_nothing(pictures, tmp_path):
+    made, _ = trainer(pictures, tmp_path / "run", replace(TINY, stages=(NET,)))
+    learner = made._learner(0, load_like(TINY))
+    before = {name: tensor.clone() for name, tensor in learner.net.state_dict().items()}
+    learner._losses["l1"] = lambda result, truth: (result - truth).abs().mean() * float("nan")
+    low, truth = torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    assert learner.step(0, low, truth) is None
+    same(before, dict(learner.net.state_dict()))
+
+
+def load_like(training: Training):
+    from vsr.train.prepare import new_generator
+
+    return new_generator(training)[0]
+
+
+def test_out_of_memory_computes_the_batch_in_smaller_parts(pictures, tmp_path):
+    made, _ = trainer(pictures, tmp_path / "run", replace(TINY, stages=(NET,)))
+    whole, parted = (made._learner(0, load_like(TINY)) for _ in range(2))
+    forward, sizes = parted._forward, []
+
+    def tight(low):
+        sizes.append(len(low))
+        if len(low) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(low)
+
+    parted._forward = tight
+    low = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    truth = low.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    terms = [learner.step(3, low, truth) for learner in (whole, parted)]
+    assert sizes == [4, 2, 2]
+    assert terms[0]["loss_l1"] == pytest.approx(terms[1]["loss_l1"], rel=1e-5)
+    for a, b in zip(whole.net.parameters(), parted.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)  # Adam's first steps are of the rate's size, 1e-3
+
+
+def test_weights_of_another_architecture_are_refused_with_what_differs(pictures, tmp_path):
+    other = run(pictures, tmp_path / "small", replace(TINY, stages=(NET,))).model
+    wide = replace(TINY, generator=Generator(arch="compact", num_feat=16, depth=6, init=str(other)))
+    with pytest.raises(ModelError, match=r"another architecture or size: .* missing .* of another shape"):
+        run(pictures, tmp_path / "wide", wide)
+
+
+def test_an_unknown_init_is_said_and_training_begins_from_scratch(pictures, tmp_path):
+    notes = []
+    generator = replace(TINY.generator, init="RealESRGAN_x4plus")
+    run(
+        pictures,
+        tmp_path / "run",
+        replace(TINY, generator=generator, stages=(replace(NET, length=2),)),
+        tell=notes.append,
+    )
+    assert any("RealESRGAN_x4plus: not at hand; training begins from scratch" in str(note) for note in notes)
+
+
+def test_a_prefix_that_fits_no_parameter_is_named(pictures, tmp_path):
+    stage = replace(NET, unfreeze=(("conv_last",),), unfreeze_every=2)
+    with pytest.raises(ConfigError, match="no parameter begins with 'conv_last'"):
+        run(pictures, tmp_path / "run", replace(TINY, stages=(stage,)))
+
+
+def test_two_processes_do_not_train_in_one_folder(pictures, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with (
+        folder.held(),
+        pytest.raises(ConfigError, match="another process trains in it"),
+        RunFolder(tmp_path / "run").held(),
+    ):
+        pass
+
+
+def test_a_stalled_stage_ends_early_when_asked(pictures, tmp_path):
+    validation = Validation(every=1, crop=64, pictures=1, patience=2, best="colour_drift")
+    stage = replace(NET, length=40, optimizer=Optimizer(lr=1e-9))
+    folder = run(pictures, tmp_path / "run", replace(TINY, stages=(stage,), validation=validation))
+    assert max(row["step"] for row in folder.rows()) < 40
+    assert json.loads(folder.log.read_text().splitlines()[0])["best"] is True

@@ -1,0 +1,370 @@
+"""One stage at work: a generator, its average, perhaps a judge, and the step that changes them."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vsr.engine.upscaler import is_out_of_memory
+from vsr.errors import VsrError
+from vsr.models.network import Network
+from vsr.train.adversarial import Adversarial
+from vsr.train.losses import PixelKind, ldl, pixel_loss, total_variation
+from vsr.train.perceptual import Perceptual
+from vsr.train.schedule import Lengths, averaging_decay, moving_groups, ramp_share, rate_share
+from vsr.train.sharpen import sharpen
+from vsr.train.team import Team
+from vsr.training import Optimizer, Stage
+
+T = TypeVar("T")
+Terms = dict[str, float]  # what a step came to, by the names that the log has
+PIXEL: tuple[PixelKind, ...] = ("l1", "mse", "charbonnier")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a stage's steps depend on besides its settings."""
+
+    device: torch.device
+    dtype: torch.dtype  # of matrix products; weights and sums stay float32
+    sharpen: bool  # whether the truth to be given back is the sharpened one
+    seed: int
+    stage_number: int
+    perceptual: Perceptual | None
+    is_compiled: bool = False
+
+
+class Learner:
+    """Trains `net` by `stage`. Everything that changes is in `state`; a step is a function of that, step and batch."""
+
+    def __init__(
+        self, net: Network, judge: nn.Module | None, stage: Stage, lengths: Lengths, setting: Setting, team: Team
+    ) -> None:
+        self.net = net.to(setting.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+        self.averaged = copy.deepcopy(self.net).requires_grad_(False) if stage.ema else self.net
+        self.judge = None
+        if judge is not None:
+            self.judge = judge.to(setting.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+        self._stage, self._lengths, self._setting, self._team = stage, lengths, setting, team
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.net) if setting.is_compiled else self.net
+        self._updates = 0
+        self._parts = stage.accumulate
+        self.rate_factor = 1.0  # halved after each return to an earlier state
+        self._began: list[int] = []  # of each group of the optimizer
+        self._optimizer = _adam(stage.optimizer)
+        self._judge_optimizer = None
+        if self.judge is not None and stage.discriminator is not None:
+            self._judge_optimizer = _adam(stage.discriminator.optimizer)
+            self._judge_optimizer.add_param_group({"params": list(self.judge.parameters())})
+        self._let_move(0)
+        is_half = setting.dtype == torch.float16
+        self._scaler = torch.amp.GradScaler(setting.device.type, enabled=is_half)
+        self._judge_scaler = torch.amp.GradScaler(setting.device.type, enabled=is_half)
+        self._losses = {kind: pixel_loss(kind) for kind in PIXEL}
+
+    def step(self, step: int, low: Tensor, truth: Tensor) -> Terms | None:
+        """Learn from one batch, (B, 3, h, w) and (B, 3, H, W) uint8, at `step` of the stage.
+
+        None when a loss or gradient was not finite: then generator or judge, whose it was, has not changed. Out of
+        memory, the batch is computed in smaller parts; raises VsrError when one picture is too much.
+        """
+        torch.manual_seed(_seed(self._setting, step))  # of dropout
+        self._let_move(step)
+        low, truth = (x.to(self._setting.device, non_blocking=True).float() / 255 for x in (low, truth))
+        target = sharpen(truth) if self._setting.sharpen else truth
+        terms, results = self._within_memory(lambda: self._teach_generator(step, low, target), len(low))
+        if terms is None:
+            return None
+        if self._judges_at(step):
+            real = target if self._stage.sharpen_real else truth
+            judged = self._within_memory(lambda: self._teach_judge(step, real, results), len(low))
+            if judged is None:
+                return None
+            terms |= judged
+        return terms
+
+    def loss(self, result: Tensor, truth: Tensor) -> Tensor:
+        """The pixel losses of the stage, weighted: what a validation can compare."""
+        weights = {kind: getattr(self._stage.losses, kind) for kind in PIXEL}
+        if not any(weights.values()):
+            weights = {"l1": 1.0}
+        return sum((w * self._losses[kind](result, truth) for kind, w in weights.items() if w), torch.tensor(0.0))
+
+    def rate(self, step: int) -> float:
+        """The generator's learning rate, that of the group which began last where there are several."""
+        self._let_move(step)
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, object]:
+        """All that the next step depends on."""
+        return {
+            "net": _on_cpu(self.net.state_dict()),
+            "averaged": _on_cpu(self.averaged.state_dict()) if self._stage.ema else None,
+            "optimizer": self._optimizer.state_dict(),
+            "judge": None if self.judge is None else _on_cpu(self.judge.state_dict()),
+            "judge_optimizer": None if self._judge_optimizer is None else self._judge_optimizer.state_dict(),
+            "scalers": [self._scaler.state_dict(), self._judge_scaler.state_dict()],
+            "updates": self._updates,
+            "parts": self._parts,
+            "rate_factor": self.rate_factor,
+        }
+
+    def load(self, state: Mapping[str, object], step: int) -> None:
+        """Go back to a `state` that was taken after `step` steps of the stage."""
+        self.net.load_state_dict(_tensors(state["net"]))
+        if self._stage.ema:
+            self.averaged.load_state_dict(_tensors(state["averaged"]))
+        self._optimizer, self._began = _adam(self._stage.optimizer), []
+        self._let_move(max(0, step - 1))  # the groups that the last step had
+        self._optimizer.load_state_dict(_tensors(state["optimizer"]))
+        if self.judge is not None and self._judge_optimizer is not None:
+            self.judge.load_state_dict(_tensors(state["judge"]))
+            self._judge_optimizer.load_state_dict(_tensors(state["judge_optimizer"]))
+        scalers = state["scalers"]
+        assert isinstance(scalers, list)
+        self._scaler.load_state_dict(scalers[0])
+        self._judge_scaler.load_state_dict(scalers[1])
+        self._updates, self._parts = int(str(state["updates"])), int(str(state["parts"]))
+        self.rate_factor = float(str(state["rate_factor"]))
+
+    def adopt(self, state: Mapping[str, object]) -> None:
+        """Take over what else another run knew, where shapes agree: its moments, and a judge with its own."""
+        moments = state["optimizer"]
+        if isinstance(moments, dict) and _fits(self._optimizer, moments):
+            rates = [row["lr"] for row in self._optimizer.param_groups]
+            self._optimizer.load_state_dict(moments)
+            for row, rate in zip(self._optimizer.param_groups, rates, strict=True):
+                row["lr"] = rate
+        judge = state["judge"]
+        if self.judge is None or not isinstance(judge, dict):
+            return
+        own = self.judge.state_dict()
+        if own.keys() == judge.keys() and all(own[name].shape == tensor.shape for name, tensor in judge.items()):
+            self.judge.load_state_dict(judge)
+
+    # the generator's half
+
+    def _teach_generator(self, step: int, low: Tensor, target: Tensor) -> tuple[Terms | None, Tensor]:
+        self._optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        results = []
+        with _frozen(self.judge):
+            for small, wanted in zip(low.chunk(self._parts), target.chunk(self._parts), strict=True):
+                with self._autocast():
+                    result = self._forward(small)
+                terms = dict(self._terms(step, small, result, wanted))
+                total = sum((weight * term for weight, term in terms.values()), torch.zeros((), device=low.device))
+                self._scaler.scale(total / self._parts).backward()
+                results.append(result.detach())
+                for name, (_, term) in {**terms, "g": (1.0, total)}.items():
+                    sums[name] = sums.get(name, 0) + term.detach() / self._parts
+        norm = self._finish(self._optimizer, self._scaler, self._stage.optimizer, list(sums.values()))
+        if norm is None:
+            return None, torch.empty(0)
+        self._average()
+        return {**{f"loss_{name}": float(value) for name, value in sums.items()}, "grad_norm": norm}, torch.cat(results)
+
+    def _terms(
+        self, step: int, low: Tensor, result: Tensor, target: Tensor
+    ) -> Iterator[tuple[str, tuple[float, Tensor]]]:
+        """The weight at this step and the value of each loss that has one."""
+        losses, ramp = self._stage.losses, self._lengths.ramp
+        for kind in PIXEL:
+            if weight := getattr(losses, kind):
+                yield kind, (weight, self._losses[kind](result, target))
+        if losses.perceptual and self._setting.perceptual is not None:
+            yield "perceptual", (losses.perceptual * ramp_share(step, ramp), self._setting.perceptual(result, target))
+        if losses.tv:
+            yield "tv", (losses.tv, total_variation(result))
+        if losses.ldl:
+            with torch.no_grad(), self._autocast():
+                averaged = self.averaged(low)
+            yield "ldl", (losses.ldl * ramp_share(step, ramp), ldl(result, target, averaged))
+        if self._judge_is_heard(step):
+            share = ramp_share(step, ramp, began=self._lengths.heard_from)
+            yield "adversarial", (losses.adversarial * share, self._flattery(step, result, target))
+
+    def _flattery(self, step: int, result: Tensor, target: Tensor) -> Tensor:
+        """How far the judge is from taking results for real."""
+        game, judge = self._game(step), self._judge
+        noise = torch.Generator().manual_seed(_seed(self._setting, step, 1))
+        with self._autocast():
+            fake = judge(game.noisy(result, noise))
+            real = None
+            if game.kind == "relativistic":
+                with torch.no_grad():
+                    real = judge(game.noisy(target, noise))
+        return game.generator_loss(fake, real, mean_over=self._team.mean)
+
+    def _average(self) -> None:
+        if not self._stage.ema:
+            return
+        self._updates += 1
+        with torch.no_grad():
+            new, kept = self.net.state_dict(), self.averaged.state_dict()
+            decay = averaging_decay(self._updates, self._stage.ema)
+            for name, tensor in kept.items():
+                if tensor.is_floating_point():
+                    tensor.lerp_(new[name], 1 - decay)
+                else:
+                    tensor.copy_(new[name])
+
+    # the judge's half
+
+    def _teach_judge(self, step: int, real: Tensor, fake: Tensor) -> Terms | None:
+        judge, game, stage = self._judge, self._game(step), self._stage.discriminator
+        assert self._judge_optimizer is not None
+        assert stage is not None
+        self._judge_optimizer.zero_grad(set_to_none=True)
+        noise = torch.Generator().manual_seed(_seed(self._setting, step, 2))
+        sums = {"loss_d": torch.zeros((), device=real.device)}
+        scores = {"d_real": torch.zeros((), device=real.device), "d_fake": torch.zeros((), device=real.device)}
+        for true, made in zip(real.chunk(self._parts), fake.chunk(self._parts), strict=True):
+            with self._autocast():
+                on_real, on_fake = judge(game.noisy(true, noise)), judge(game.noisy(made, noise))
+            both = game.discriminator_losses(on_real, on_fake, mean_over=self._team.mean)
+            self._judge_scaler.scale((both[0] + both[1]) / self._parts).backward()
+            sums["loss_d"] += (both[0] + both[1]).detach() / self._parts
+            scores["d_real"] += on_real.detach().float().sigmoid().mean() / self._parts
+            scores["d_fake"] += on_fake.detach().float().sigmoid().mean() / self._parts
+        norm = self._finish(self._judge_optimizer, self._judge_scaler, stage.optimizer, list(sums.values()))
+        if norm is None:
+            return None
+        return {name: float(value) for name, value in (sums | scores).items()}
+
+    @property
+    def _judge(self) -> nn.Module:
+        assert self.judge is not None
+        return self.judge
+
+    def _game(self, step: int) -> Adversarial:
+        judge = self._stage.discriminator
+        assert judge is not None
+        left = 1 - min(1.0, step / max(1, self._lengths.stage))
+        return Adversarial(kind=judge.loss, smoothing=judge.smoothing, instance_noise=judge.instance_noise * left)
+
+    def _judges_at(self, step: int) -> bool:
+        judge, since = self._stage.discriminator, step - self._lengths.judge_start
+        return self.judge is not None and judge is not None and since >= 0 and since % judge.every == 0
+
+    def _judge_is_heard(self, step: int) -> bool:
+        return self.judge is not None and self._stage.losses.adversarial > 0 and step >= self._lengths.heard_from
+
+    # what both share
+
+    def _finish(
+        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, settings: Optimizer, values: list[Tensor]
+    ) -> float | None:
+        """Average the gradients over the team, clip them, step; gives their norm, or None when nothing was changed."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        scaler.unscale_(optimizer)
+        self._team.average_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip or float("inf"))
+        is_finite = bool(torch.stack([norm, *values]).isfinite().all())
+        if not self._team.all_finite(is_finite):
+            if scaler.is_enabled():
+                scaler.update()  # a scale that was too large is the usual reason
+            return None
+        scaler.step(optimizer)
+        scaler.update()
+        return float(norm)
+
+    def _let_move(self, step: int) -> None:
+        """Have the optimizer hold the groups that move at `step`, at their rates; the others need no gradients."""
+        named = dict(self.net.named_parameters())
+        groups = moving_groups(list(named), self._stage, self._lengths, step)
+        for group in groups[len(self._began) :]:
+            self._optimizer.add_param_group({"params": [named[name] for name in group.names]})
+            self._began.append(group.began)
+        moving = {name for group in groups for name in group.names}
+        for name, parameter in named.items():
+            parameter.requires_grad_(name in moving)
+        lengths, settings = self._lengths, self._stage.optimizer
+        for row, began in zip(self._optimizer.param_groups, self._began, strict=True):
+            share = rate_share(step, lengths.stage, settings, warmup=lengths.warmup, began=began)
+            row["lr"] = self.rate_factor * settings.lr * share
+        if self._judge_optimizer is not None and self._stage.discriminator is not None:
+            settings, began = self._stage.discriminator.optimizer, lengths.judge_start
+            if step >= began:
+                share = rate_share(step, lengths.stage, settings, warmup=lengths.judge_rate_warmup, began=began)
+                self._judge_optimizer.param_groups[0]["lr"] = self.rate_factor * settings.lr * share
+
+    def _autocast(self) -> torch.autocast:
+        dtype = self._setting.dtype
+        return torch.autocast(self._setting.device.type, dtype, enabled=dtype != torch.float32)
+
+    def _within_memory(self, work: Callable[[], T], batch: int) -> T:
+        """Do `work`; out of memory, again in twice as many parts."""
+        while True:
+            try:
+                return work()
+            except (torch.OutOfMemoryError, RuntimeError) as e:
+                if not is_out_of_memory(e):
+                    raise
+                more = next((n for n in range(2 * self._parts, batch + 1) if batch % n == 0), None)
+                if more is None:
+                    raise VsrError(
+                        f"{self._setting.device}: out of memory with one picture of a batch; "
+                        "give a smaller data.crop or generator"
+                    ) from e
+                self._parts = more
+            if self._setting.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+@contextmanager
+def _frozen(judge: nn.Module | None) -> Iterator[None]:
+    """Gradients pass through the judge to its input, and leave no trace in it: neither gradients nor statistics."""
+    if judge is None:
+        yield
+        return
+    norms = [m for m in judge.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [m.momentum for m in norms]
+    judge.requires_grad_(False)
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        judge.requires_grad_(True)
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+
+
+def _adam(settings: Optimizer) -> torch.optim.AdamW:
+    """Without parameters: they are added group by group."""
+    optimizer = torch.optim.AdamW(
+        [torch.zeros(0)], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+    )
+    optimizer.param_groups.clear()
+    return optimizer
+
+
+def _fits(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> bool:
+    """Whether the moments of a state belong to parameters of the same shapes, group by group."""
+    groups, moments = state["param_groups"], state["state"]
+    assert isinstance(groups, list)
+    assert isinstance(moments, dict)
+    own = [[p.shape for p in row["params"]] for row in optimizer.param_groups]
+    theirs = [[getattr(moments.get(n, {}).get("exp_avg"), "shape", None) for n in row["params"]] for row in groups]
+    return own == theirs
+
+
+def _seed(setting: Setting, *path: int) -> int:
+    """Of randomness that belongs to one step of one stage."""
+    sequence = np.random.SeedSequence([setting.seed, setting.stage_number, *path], spawn_key=(2,))
+    return int(sequence.generate_state(1)[0])
+
+
+def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+
+def _tensors(state: object) -> dict:
+    assert isinstance(state, dict)
+    return state

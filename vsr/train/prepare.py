@@ -1,0 +1,250 @@
+"""All that is decided before step 1: what there is to train on, where, in which type, and whether it will fit."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vsr.degradation import Degradation
+from vsr.engine.tune import available_cores, choose_device, fast_types
+from vsr.errors import ConfigError, ModelError
+from vsr.models.build import build, initialise
+from vsr.models.catalog import find
+from vsr.models.checkpoint import load_model
+from vsr.models.network import Network
+from vsr.preset import load_degradation
+from vsr.train.draw import sample_generator
+from vsr.train.material import Footage, Pair, Still
+from vsr.train.perceptual import Perceptual
+from vsr.train.scan import scan
+from vsr.train.storage import check_codecs
+from vsr.train.store import available_bytes
+from vsr.train.team import Team
+from vsr.train.validate import held_back
+from vsr.train.vgg_weights import default_folders, download, find_perceptual_weights
+from vsr.training import Precision, Training
+
+TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ADAM_COPIES = 4  # of a float32 weight in a state: itself, its average, two moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the user asked for, as given."""
+
+    data: tuple[Path, ...] = ()
+    paired: tuple[tuple[Path, Path], ...] = ()
+    val: tuple[Path, ...] = ()
+    vgg: Path | None = None
+    device: str = "auto"
+    is_compiled: bool = False
+    is_smoke: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run that can begin. `notes` are for the user to read."""
+
+    training: Training
+    degradations: tuple[Degradation, ...]  # of each stage
+    materials: tuple[Still | Footage | Pair, ...]
+    val: tuple[Path, ...]
+    val_lows: dict[Path, Path]  # given small pictures of some of these
+    decoded_bytes: int
+    device: torch.device
+    why_device: str
+    dtype: torch.dtype  # where a stage leaves it open
+    workers: int
+    threads: int
+    perceptual: Path | None
+    is_compiled: bool
+    problems: tuple[str, ...]  # files that are left out, and why
+    notes: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What makes a run besides its settings; a run goes on only where these are the same."""
+        return {
+            "files": len(self.materials),
+            "data": _digest([str(_truth(m).absolute()) for m in self.materials]),
+            "validation": _digest([str(path.absolute()) for path in self.val]),
+            "device": self.device.type,
+            "perceptual": "" if self.perceptual is None else self.perceptual.name,
+            "compiled": self.is_compiled,
+        }
+
+
+def prepare(training: Training, degradation: Degradation, order: Order, *, team: Team, out: Path) -> Plan:
+    """Look at everything. Raises ConfigError, one line, for what cannot work."""
+    if not order.data and not order.paired:
+        raise ConfigError("data: none given; give folders, pictures, clips or lists with --data")
+    degradations = tuple(load_degradation(s.degrade) if s.degrade else degradation for s in training.stages)
+    for one in degradations:
+        check_codecs(one)
+    side = side_of(training)
+    found = scan(
+        order.data,
+        paired=order.paired,
+        scale=training.scale,
+        least_px=side,
+        fraction=training.data.fraction,
+        seed=training.seed,
+        fit=training.data.fit,
+    )
+    materials, val, lows, notes = _divided(found.materials, order, training)
+    device, why = choose_device(order.device) if team.device is None else (team.device, "this process's")
+    workers = available_cores() - 1 if training.data.workers is None else training.data.workers
+    perceptual, missing = _perceptual(training, order)
+    _check_room(training, out)
+    return Plan(
+        training=missing or training,
+        degradations=degradations,
+        materials=materials,
+        val=val,
+        val_lows=lows,
+        decoded_bytes=found.decoded_bytes,
+        device=device,
+        why_device=why,
+        dtype=choose_type(device),
+        workers=max(0, workers),
+        threads=max(1, available_cores() - max(0, workers)),
+        perceptual=perceptual,
+        is_compiled=order.is_compiled,
+        problems=found.problems,
+        notes=(*notes, *(["no perceptual weights are found: that loss is left out"] if missing else [])),
+    )
+
+
+def side_of(training: Training) -> int:
+    """Pixels of the truth that are damaged at once, enough for every stage."""
+    crop = max(stage.crop or training.data.crop for stage in training.stages)
+    return -(-(crop + training.data.margin) // training.scale) * training.scale
+
+
+def choose_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it fast, for its range; else float32."""
+    return torch.bfloat16 if torch.bfloat16 in fast_types(device) else torch.float32
+
+
+def type_of(precision: Precision, plan: Plan) -> torch.dtype:
+    """What a stage computes in."""
+    return plan.dtype if precision == "auto" else TYPES[precision]
+
+
+def new_generator(training: Training) -> tuple[Network, str]:
+    """The network a run begins with, and a note on where its weights come from.
+
+    Raises ConfigError when the settings fit no architecture, ModelError when `init` is of another one.
+    """
+    wanted = training.generator
+    net = build(
+        wanted.arch, scale=training.scale, num_feat=wanted.num_feat, depth=wanted.depth, num_grow=wanted.num_grow
+    )
+    initialise(net, sample_generator(training.seed, 1))
+    if not wanted.init:
+        return net, ""
+    try:
+        path = find(wanted.init)
+    except ModelError:
+        return net, f"init = {wanted.init}: not at hand; training begins from scratch"
+    return net, take_over(net, load_model(path)[0].state_dict(), str(path))
+
+
+def load_perceptual(path: Path, layers: Mapping[str, float]) -> tuple[Perceptual, str]:
+    """The perceptual loss from a file, and a note when its own layers stand in for those asked for."""
+    try:
+        return Perceptual.load(path, layers=layers or None), ""
+    except ConfigError as e:
+        return Perceptual.load(path), f"{e}: the file's usual layers are taken"
+
+
+def take_over(net: Network, state: dict[str, torch.Tensor], source: str) -> str:
+    """Copy what fits by name and shape; gives a note on what did not. Raises ModelError when less than half fits."""
+    own = net.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    missing = [name for name in own if name not in state]
+    foreign = [name for name in state if name not in own]
+    misshaped = [name for name in state if name in own and name not in fitting]
+    said = "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:2])}{' …' if len(names) > 2 else ''})"
+        for what, names in (("missing", missing), ("unknown", foreign), ("of another shape", misshaped))
+        if names
+    )
+    if len(fitting) < len(own) / 2:
+        raise ModelError(f"{source}: is of another architecture or size: {said}; change generator, or leave init out")
+    net.load_state_dict({**own, **fitting})
+    return f"{source}: {said}" if said else ""
+
+
+def state_bytes(training: Training) -> int:
+    """What a saved state takes, about."""
+    net, _ = new_generator(replace(training, generator=replace(training.generator, init="")))
+    own = 4 * ADAM_COPIES * sum(p.numel() for p in net.parameters())
+    judges = [s.discriminator.num_feat for s in training.stages if s.discriminator]
+    return own + (4 * 3 * 1100 * max(judges) ** 2 if judges else 0)
+
+
+def _divided(
+    materials: Sequence[Still | Footage | Pair], order: Order, training: Training
+) -> tuple[tuple[Still | Footage | Pair, ...], tuple[Path, ...], dict[Path, Path], list[str]]:
+    """What is trained on and what is judged on."""
+    if order.val:
+        judged = scan(order.val, scale=training.scale, least_px=1).materials
+        return tuple(materials), *_truths(judged), []
+    kept = set(held_back([_truth(m) for m in materials], training.validation.pictures))
+    judged = [m for m in materials if _truth(m) in kept]
+    if len(materials) == 1:
+        return tuple(materials), *_truths(judged), ["the only file is trained on and judged by: give --val"]
+    note = f"{len(judged)} of {len(materials)} files are held back to judge by; --val gives others"
+    return tuple(m for m in materials if _truth(m) not in kept), *_truths(judged), [note]
+
+
+def _truth(material: Still | Footage | Pair) -> Path:
+    return material.high if isinstance(material, Pair) else material.path
+
+
+def _truths(materials: Sequence[Still | Footage | Pair]) -> tuple[tuple[Path, ...], dict[Path, Path]]:
+    lows = {m.high: m.low for m in materials if isinstance(m, Pair)}
+    return tuple(_truth(m) for m in materials), lows
+
+
+def _perceptual(training: Training, order: Order) -> tuple[Path | None, Training | None]:
+    """The weights of the perceptual loss; besides, for a smoke run without any, the settings without that loss."""
+    if not any(stage.losses.perceptual for stage in training.stages):
+        return None, None
+    path = find_perceptual_weights(order.vgg, default_folders())
+    if path is not None:
+        return path, None
+    if not order.is_smoke:
+        return download(default_folders()[0]), None
+    stages = tuple(
+        replace(
+            stage,
+            losses=replace(stage.losses, perceptual=0.0, l1=stage.losses.l1 or 1.0)
+            if stage.losses.perceptual
+            else stage.losses,
+        )
+        for stage in training.stages
+    )
+    return None, replace(training, stages=stages)
+
+
+def _check_room(training: Training, out: Path) -> None:
+    """Raises ConfigError when the states will not fit on the disk or the pool not into memory."""
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    needed, free = (3 + training.keep) * state_bytes(training), shutil.disk_usage(parent).free
+    if needed > free:
+        raise ConfigError(f"{out}: its states need {needed >> 20} MB and {free >> 20} MB are free; make room or move")
+    side = side_of(training)
+    pool = training.data.pool * 3 * side * side
+    if pool > available_bytes():
+        raise ConfigError(
+            f"data.pool = {training.data.pool}: takes {pool >> 20} MB of {available_bytes() >> 20} MB free; give less"
+        )
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

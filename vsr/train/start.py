@@ -1,0 +1,169 @@
+"""From what the user asked for to a run: settings, checks, folder, then the trainer."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vsr.degradation import Degradation
+from vsr.errors import ConfigError
+from vsr.events import NoteEvent
+from vsr.metrics.lpips import Lpips
+from vsr.metrics.weights import default_cache, find_weights
+from vsr.models.checkpoint import load_model
+from vsr.preset import load_training
+from vsr.stage import Cancel
+from vsr.train.config_file import as_toml, first_difference
+from vsr.train.plots import plots_possible
+from vsr.train.prepare import Order, Plan, prepare
+from vsr.train.run_folder import RunFolder, State, load_state
+from vsr.train.team import Team
+from vsr.train.trainer import Tell, Trainer
+from vsr.training import Training, shrunk_for_smoke
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that can begin or go on."""
+
+    plan: Plan
+    folder: RunFolder
+    settings: tuple[Training, Degradation]
+    beginning: State | None = None  # of another run, or weights alone
+
+
+def read_settings(
+    preset: str, overrides: Sequence[str], *, stages: Sequence[str] = (), is_smoke: bool = False
+) -> tuple[Training, Degradation]:
+    """The settings of a run: a preset, what is set besides, which of its stages, shrunk for a trial or not.
+
+    Raises ConfigError.
+    """
+    training, degradation = load_training(preset, overrides)
+    if stages:
+        unknown = [name for name in stages if name not in [stage.name for stage in training.stages]]
+        if unknown:
+            known = ", ".join(stage.name for stage in training.stages)
+            raise ConfigError(f"stage '{unknown[0]}' is unknown; {preset} has {known}")
+        training = replace(training, stages=tuple(stage for stage in training.stages if stage.name in stages))
+    return (shrunk_for_smoke(training) if is_smoke else training), degradation
+
+
+def plan_run(
+    settings: tuple[Training, Degradation], order: Order, *, out: Path, start: str = "", team: Team | None = None
+) -> Run:
+    """Decide everything before step 1. `start` is another run's folder, a state of it as RUN/best, or a weights file.
+
+    A folder in which a run has begun goes on: its settings and files must be the same. Raises ConfigError, naming the
+    first difference, when they are not.
+    """
+    folder = RunFolder(out)
+    plan = prepare(*settings, order, team=team or Team(), out=out)
+    resolved = (plan.training, settings[1])
+    if folder.has_begun:
+        difference = first_difference(load_training(str(folder.config)), resolved)
+        if difference:
+            raise ConfigError(
+                f"{out}: was begun with other settings: {difference}; give --from {out} and another --out"
+            )
+        plan = _as_begun(folder, plan)
+    return Run(plan=plan, folder=folder, settings=resolved, beginning=_beginning(start) if start else None)
+
+
+def train(
+    run: Run,
+    *,
+    tell: Tell,
+    cancel: Cancel,
+    team: Team | None = None,
+    metric_weights: Sequence[Path] = (),
+    exports: Sequence[str] = (),
+) -> Path:
+    """Carry a run out; gives the weights file. Raises Cancelled when told to stop, VsrError when it cannot go on."""
+    team = team or Team()
+    with run.folder.held():
+        if not run.folder.has_begun and team.is_first:
+            facts = {**run.plan.facts, "threads": run.plan.threads, "torch": torch.__version__}
+            run.folder.write_text(
+                run.folder.facts, json.dumps({**facts, "python": platform.python_version()}, indent=1)
+            )
+            run.folder.write_text(run.folder.config, as_toml(*run.settings))
+        if run.plan.problems and team.is_first:
+            run.folder.write_text(run.folder.path / "problems.txt", "\n".join(run.plan.problems) + "\n")
+        team.wait()
+        for note in run.plan.notes:
+            tell(NoteEvent(message=note))
+        if not plots_possible():
+            tell(NoteEvent(message="no curves are drawn: matplotlib is missing; install vsr[train]"))
+        trainer = Trainer(run.plan, run.folder, team, tell, cancel, lpips=_lpips(metric_weights, run.plan.device))
+        trainer.run(run.beginning)
+        if "pth" in exports and team.is_first:
+            export_pth(run.folder)
+    return run.folder.model
+
+
+def export_pth(folder: RunFolder) -> Path:
+    """Write model.pth with `params` and `params_ema`, as Real-ESRGAN's own tools read them."""
+    learner = load_state(folder.state("last"))["learner"]
+    assert isinstance(learner, dict)
+    path = folder.path / "model.pth"
+    both = {"params": learner["net"], "params_ema": learner["averaged"] or learner["net"]}
+    folder.write(path, lambda part: torch.save(both, part))
+    return path
+
+
+def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
+    """The plan with the threads of the begun run. Raises ConfigError when that was made of something else."""
+    if not folder.facts.is_file():
+        return plan
+    before = json.loads(folder.facts.read_text(encoding="utf-8"))
+    for name, value in plan.facts.items():
+        if before.get(name) != value:
+            raise ConfigError(
+                f"{folder.path}: was begun with {name} = {before.get(name)}, now it is {value}; "
+                f"use what it was begun with, or --from {folder.path} and another --out"
+            )
+    notes = list(plan.notes)
+    if before.get("torch") != torch.__version__:
+        notes.append(f"begun with torch {before.get('torch')}: from here on not bit for bit what that would have given")
+    return replace(plan, threads=int(before.get("threads", plan.threads)), notes=tuple(notes))
+
+
+def _beginning(start: str) -> State:
+    """The state of another run to begin from. Raises ConfigError when there is none."""
+    path = Path(start)
+    for state in (RunFolder(path).state("last"), RunFolder(path.parent).state(path.name)):
+        if state.is_file():
+            return load_state(state)
+    if path.is_file():
+        net = load_model(path)[0].state_dict()
+        return {"learner": {"net": net, "averaged": None, "optimizer": None, "judge": None, "judge_optimizer": None}}
+    raise ConfigError(f"{start}: neither a run's folder nor a weights file; give RUN, RUN/best or a .safetensors")
+
+
+def _lpips(given: Sequence[Path], device: torch.device) -> Lpips | None:
+    """LPIPS where its weights are at hand."""
+    found = find_weights(given, default_cache())
+    if found.squeeze is None or found.lpips is None:
+        return None
+    return Lpips.load(found.squeeze, found.lpips).to(device)
+
+
+def described(run: Run) -> dict[str, object]:
+    """The resolved settings and what was found, for people and `--dry-run`."""
+    plan = run.plan
+    return {
+        "out": str(run.folder.path),
+        "goes_on": run.folder.has_begun,
+        "device": f"{plan.device}: {plan.why_device}",
+        "type": str(plan.dtype).removeprefix("torch."),
+        "workers": plan.workers,
+        "threads": plan.threads,
+        "files": len(plan.materials),
+        "decoded_mb": plan.decoded_bytes >> 20,
+        "judged_by": len(plan.val),
+        "left_out": len(plan.problems),
+    }
