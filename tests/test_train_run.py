@@ -29,7 +29,7 @@ GAN = Stage(
     length=10,
     batch=4,
     losses=Losses(l1=1.0, adversarial=0.1, tv=0.01, ldl=0.5, ramp=3),
-    discriminator=Discriminator(kind="vgg", num_feat=4, dropout=0.3, smoothing=0.1, instance_noise=0.05, warmup=2),
+    discriminator=Discriminator(kind="vgg", pooled=True, num_feat=4, dropout=0.3, smoothing=0.1, instance_noise=0.05, warmup=2),
 )
 THAWING = replace(NET, name="thaw", unfreeze=(("body.4",), ("body.2",), ("body.0",)), unfreeze_every=4)
 TINY = Training(

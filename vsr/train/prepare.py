@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from vsr.train.store import available_bytes
 from vsr.train.team import Team
 from vsr.train.validate import held_back
 from vsr.train.vgg_weights import default_folders, download, find_perceptual_weights
-from vsr.training import Precision, Training
+from vsr.training import Losses, Precision, Training
 
 TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ADAM_COPIES = 4  # of a float32 weight in a state: itself, its average, two moments
@@ -141,7 +141,14 @@ def new_generator(training: Training) -> tuple[Network, str]:
     """
     wanted = training.generator
     net = build(
-        wanted.arch, scale=training.scale, num_feat=wanted.num_feat, depth=wanted.depth, num_grow=wanted.num_grow
+        wanted.arch,
+        scale=training.scale,
+        num_feat=wanted.num_feat,
+        depth=wanted.depth,
+        num_grow=wanted.num_grow,
+        act=wanted.act,
+        tanh=wanted.tanh,
+        kernels=wanted.kernels,
     )
     initialise(net, sample_generator(training.seed, 1))
     if not wanted.init:
@@ -153,12 +160,12 @@ def new_generator(training: Training) -> tuple[Network, str]:
     return net, take_over(net, load_model(path)[0].state_dict(), str(path))
 
 
-def load_perceptual(path: Path, layers: Mapping[str, float]) -> tuple[Perceptual, str]:
+def load_perceptual(path: Path, losses: Losses) -> tuple[Perceptual, str]:
     """The perceptual loss from a file, and a note when its own layers stand in for those asked for."""
     try:
-        return Perceptual.load(path, layers=layers or None), ""
+        return Perceptual.load(path, layers=losses.layers or None, distance=losses.perceptual_distance), ""
     except ConfigError as e:
-        return Perceptual.load(path), f"{e}: the file's usual layers are taken"
+        return Perceptual.load(path, distance=losses.perceptual_distance), f"{e}; the file's usual layers are taken"
 
 
 def take_over(net: Network, state: dict[str, torch.Tensor], source: str) -> str:

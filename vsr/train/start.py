@@ -64,7 +64,8 @@ def plan_run(
     plan = prepare(*settings, order, team=team or Team(), out=out)
     resolved = (plan.training, settings[1])
     if folder.has_begun:
-        difference = first_difference(load_training(str(folder.config)), resolved)
+        begun, damage = load_training(str(folder.config))
+        difference = first_difference((_comparable(begun), damage), (_comparable(plan.training), settings[1]))
         if difference:
             raise ConfigError(
                 f"{out}: was begun with other settings: {difference}; give --from {out} and another --out"
@@ -130,6 +131,13 @@ def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
     if before.get("torch") != torch.__version__:
         notes.append(f"begun with torch {before.get('torch')}: from here on not bit for bit what that would have given")
     return replace(plan, threads=int(before.get("threads", plan.threads)), notes=tuple(notes))
+
+
+def _comparable(training: Training) -> Training:
+    """Without what a run may change when it goes on: none of it changes a weight."""
+    return replace(
+        training, save_every=0, keep=0, licence="", trained_on="", data=replace(training.data, workers=None)
+    )
 
 
 def _beginning(start: str) -> State:

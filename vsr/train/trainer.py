@@ -159,7 +159,7 @@ class Trainer:
         plan, stage = self._plan, self._plan.training.stages[index]
         perceptual = None
         if stage.losses.perceptual and plan.perceptual is not None:
-            perceptual, note = load_perceptual(plan.perceptual, stage.losses.layers)
+            perceptual, note = load_perceptual(plan.perceptual, stage.losses)
             perceptual = perceptual.to(plan.device)
             self._tell_if(note)
         setting = Setting(
@@ -179,9 +179,9 @@ class Trainer:
         if wanted is None:
             return None
         crop = stage.crop or self._plan.training.data.crop
-        is_sized = wanted.kind == "unet" or crop in (128, 256)
+        input_px = None if wanted.pooled else crop
         judge = build_discriminator(
-            wanted.kind, num_feat=wanted.num_feat, input_px=crop if is_sized else None, dropout=wanted.dropout
+            wanted.kind, num_feat=wanted.num_feat, input_px=input_px, dropout=wanted.dropout
         )
         initialise(judge, sample_generator(self._plan.training.seed, 2 + index))
         return judge
