@@ -226,17 +226,18 @@ def test_codecs_are_checked_before_any_work(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_windows_wander_at_the_drawn_pace():
-    ramp = torch.arange(400.0).expand(3, 400, 400) / 400  # each pixel says its column
+    ramp = torch.arange(200, dtype=torch.uint8).expand(3, 200, 200)  # each pixel says its column
     motion = Motion(still_chance=0, pace=(2, 2), zoom=(0, 0))
     frames = moving_windows(ramp, (64, 64), frames=4, scale=4, motion=motion, draw=at())
-    columns = (frames[:, 0, 0, 0] * 400).round()
+    columns = (frames[:, 0, 0, 0] * 255).round()
     assert (columns.diff() == 8).all()
 
 
 def test_windows_never_leave_the_picture():
     for seed in range(20):
         motion = Motion(still_chance=0, pace=(-40, 40), zoom=(-0.5, 0.5))
-        frames = moving_windows(texture(70, 90)[0], (64, 64), frames=8, scale=4, motion=motion, draw=at(seed))
+        picture = texture(70, 90)[0].mul(255).byte()
+        frames = moving_windows(picture, (64, 64), frames=8, scale=4, motion=motion, draw=at(seed))
         assert frames.shape == (8, 3, 64, 64)
         assert frames.isfinite().all()
 

@@ -19,6 +19,7 @@ from vsr.metrics.lpips import SMALLEST_PX
 from vsr.preset import load_degradation
 from vsr.train.degrade import LEAST_SIDE, degrade
 from vsr.train.draw import sample_generator
+from vsr.train.validate import middle
 
 Size = tuple[int, int]  # (height, width)
 
@@ -127,10 +128,11 @@ def read_sample(item: Item, material: Material, *, number: int) -> Sample:
     What exceeds a multiple of the scale is cut off at the right and bottom. A crop is cut out before anything is made
     from it. Raises MediaError when a file cannot be read, or a clip and its small half have not as many frames.
     """
-    scale, inner = material.scale, material.crop and material.crop // material.scale
-    truth = _middle(_read(item, item.truth, material.frames), scale, inner)
+    scale = material.scale
+    inner = material.crop // scale if material.crop else None
+    truth = middle(_read(item, item.truth, material.frames), scale=scale, low_px=inner)
     if item.low is not None:
-        low = _middle(_read(item, item.low, material.frames), 1, inner)
+        low = middle(_read(item, item.low, material.frames), scale=1, low_px=inner)
         if len(low) != len(truth):
             raise MediaError(f"{item.low}: {len(low)} frames for {len(truth)} of {item.truth}; give clips that match")
         return Sample(truth=truth, low=low)
@@ -146,14 +148,3 @@ def _read(item: Item, path: Path, frames: int) -> Tensor:
     if item.is_clip:
         return read_frames(path, frames)
     return torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)[None]
-
-
-def _middle(frames: Tensor, scale: int, low_px: int | None) -> Tensor:
-    """What belongs to `low_px` small pixels each way, in the middle, or to all that are whole."""
-    kept = []
-    for length in frames.shape[2:]:
-        whole = length // scale
-        side = low_px or whole
-        start = (whole - side) // 2
-        kept.append(slice(start * scale, (start + side) * scale))
-    return frames[:, :, kept[0], kept[1]].contiguous()

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsr.errors import ConfigError
-from vsr.footage import PICTURE_SUFFIXES, is_picture
-
-CLIPS = (
-    *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts"),
-    *(".mpg", ".mpeg", ".vob", ".wmv", ".flv", ".ogv", ".3gp"),
-)
+from vsr.footage import CLIP_SUFFIXES, PICTURE_SUFFIXES, is_picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +74,7 @@ def _name(folder: Path) -> str:
 def _files(folder: Path) -> list[Path]:
     """Pictures and clips right in a folder, by name; what has another suffix or is hidden is no data."""
     files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-    known = sorted(p for p in files if p.suffix.lower() in PICTURE_SUFFIXES + CLIPS)
+    known = sorted(p for p in files if p.suffix.lower() in PICTURE_SUFFIXES + CLIP_SUFFIXES)
     if not known:
         raise ConfigError(f"{folder}: no picture or clip in it; give a folder with some, or with HR in it")
     return known

@@ -53,8 +53,7 @@ class Still:
             picture = _shrunk(picture, side, draw)
         if frames == 1:
             return _window(picture[None], side, draw).float() / 255
-        pixels = picture.float() / 255
-        return moving_windows(pixels, (side, side), frames=frames, scale=scale, motion=motion, draw=draw)
+        return moving_windows(picture, (side, side), frames=frames, scale=scale, motion=motion, draw=draw)
 
 
 @dataclass(frozen=True, slots=True)

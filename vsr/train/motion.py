@@ -13,8 +13,9 @@ def moving_windows(
 ) -> Tensor:
     """Cut `frames` windows of (height, width) `size` out of a picture along a straight way, somewhere in it.
 
-    `picture` is (3, H, W), float in [0, 1], at least as large as `size`; the result (frames, 3, height, width). `scale`
-    turns the pace, which `motion` has in pixels of the result, into the picture's. What does not fit stays at the edge.
+    `picture` is (3, H, W) uint8, at least as large as `size`; the result (frames, 3, height, width) float32 in [0, 1].
+    `scale` turns the pace, which `motion` has in pixels of the result, into the picture's. What does not fit stays at
+    the edge.
     """
     _, height, width = picture.shape
     rows, columns = size
@@ -28,7 +29,8 @@ def moving_windows(
         seen_rows, seen_columns = round(rows * (1 + growth)), round(columns * (1 + growth))
         row = round(min(max(top + index * down, 0), height - seen_rows))
         column = round(min(max(left + index * across, 0), width - seen_columns))
-        windows.append(_sized(picture[:, row : row + seen_rows, column : column + seen_columns], size))
+        seen = picture[:, row : row + seen_rows, column : column + seen_columns]
+        windows.append(_sized(seen.float() / 255, size))
     return torch.stack(windows)
 
 

@@ -10,15 +10,11 @@ from pathlib import Path
 import torch
 
 from vsr.errors import ConfigError, MediaError
-from vsr.footage import PICTURE_SUFFIXES
+from vsr.footage import CLIP_SUFFIXES, PICTURE_SUFFIXES
 from vsr.io.images import picture_size
 from vsr.train.draw import sample_generator
 from vsr.train.material import AnyMaterial, Fit, Footage, Pair, Still, check_pair
 
-CLIP_SUFFIXES = (
-    *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts"),
-    *(".mpg", ".mpeg", ".vob", ".wmv", ".flv", ".ogv", ".3gp"),
-)
 HALVES = (("HR", "LR"), ("high_resolution", "low_resolution"))  # folders that together hold pairs
 _NAMED = 3  # files named in a message about many
 

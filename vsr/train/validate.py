@@ -159,12 +159,12 @@ def sample_sheet(path: Path, pairs: Sequence[Pair], results: Sequence[Tensor], *
     write_rgb(path, contact_sheet(cells, columns=3), quality=_QUALITY)
 
 
-def middle(pictures: Tensor, *, scale: int, low_px: int) -> Tensor:
-    """What belongs to `low_px` small pixels each way, in the middle of (N, C, H, W), or to all that are whole."""
+def middle(pictures: Tensor, *, scale: int, low_px: int | None) -> Tensor:
+    """What belongs to `low_px` small pixels each way at most, in the middle of (N, C, H, W); None: to all there are."""
     kept = []
     for length in pictures.shape[2:]:
         whole = length // scale
-        side = min(low_px, whole)
+        side = whole if low_px is None else min(low_px, whole)
         start = (whole - side) // 2
         kept.append(slice(start * scale, (start + side) * scale))
     return pictures[:, :, kept[0], kept[1]].contiguous()
