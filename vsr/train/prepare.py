@@ -1,6 +1,7 @@
 """All that is decided before step 1: what there is to train on, where, in which type, and whether it will fit."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
         why_device=why,
         dtype=choose_type(device),
         workers=max(0, workers),
-        threads=max(1, available_cores() - max(0, workers)),
+        threads=_threads(max(0, workers)),
         perceptual=perceptual,
         is_compiled=order.is_compiled,
         problems=found.problems,
@@ -122,6 +123,12 @@ def side_of(training: Training) -> int:
     """Pixels of the truth that are damaged at once, enough for every stage."""
     crop = max(stage.crop or training.data.crop for stage in training.stages)
     return -(-(crop + training.data.margin) // training.scale) * training.scale
+
+
+def _threads(workers: int) -> int:
+    """What OMP_NUM_THREADS allows, where it is set; else the cores that no worker takes."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(asked) if asked.isdecimal() else available_cores() - workers)
 
 
 def choose_type(device: torch.device) -> torch.dtype:

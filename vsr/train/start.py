@@ -2,6 +2,7 @@
 
 import json
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,16 +41,28 @@ def read_settings(
 ) -> tuple[Training, Degradation]:
     """The settings of a run: a preset, what is set besides, which of its stages, shrunk for a trial or not.
 
-    Raises ConfigError.
+    What is set besides is not shrunk. Raises ConfigError.
     """
     training, degradation = load_training(preset, overrides)
+    if is_smoke:
+        training = shrunk_for_smoke(training)
+        if overrides:
+            training = _set_again(training, degradation, overrides)
     if stages:
         unknown = [name for name in stages if name not in [stage.name for stage in training.stages]]
         if unknown:
             known = ", ".join(stage.name for stage in training.stages)
             raise ConfigError(f"stage '{unknown[0]}' is unknown; {preset} has {known}")
         training = replace(training, stages=tuple(stage for stage in training.stages if stage.name in stages))
-    return (shrunk_for_smoke(training) if is_smoke else training), degradation
+    return training, degradation
+
+
+def _set_again(training: Training, degradation: Degradation, overrides: Sequence[str]) -> Training:
+    """The settings with `overrides` once more written into them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "smoke.toml"
+        path.write_text(as_toml(training, degradation), encoding="utf-8")
+        return load_training(str(path), overrides)[0]
 
 
 def plan_run(
@@ -135,9 +148,7 @@ def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
 
 def _comparable(training: Training) -> Training:
     """Without what a run may change when it goes on: none of it changes a weight."""
-    return replace(
-        training, save_every=0, keep=0, licence="", trained_on="", data=replace(training.data, workers=None)
-    )
+    return replace(training, save_every=0, keep=0, licence="", trained_on="", data=replace(training.data, workers=None))
 
 
 def _beginning(start: str) -> State:
