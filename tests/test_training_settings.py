@@ -1,7 +1,7 @@
 import inspect
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -50,11 +50,11 @@ def test_every_preset_trains_a_network_that_can_be_built(name):
     choices = CHOICES[generator.arch]
     assert training(name).scale in choices.scales
     given = {f.name for f in fields(generator) if getattr(generator, f.name) is not None}
-    assert given - {"arch", "init", "num_feat"} <= set(choices.takes)
+    assert given - {"arch", "init", "num_feat", "checkpointing"} <= set(choices.takes)
 
 
 def test_a_generator_is_described_in_the_words_of_build():
-    words = {field.name for field in fields(Generator)} - {"init"}
+    words = {field.name for field in fields(Generator)} - {"init", "checkpointing"}
     assert words == set(inspect.signature(build).parameters) - {"scale"}
 
 
@@ -426,7 +426,7 @@ def test_smoke_keeps_stages_losses_and_features(name):
 @pytest.mark.parametrize("name", TRAINING)
 def test_smoke_is_small(name):
     small = shrunk_for_smoke(training(name))
-    words = {field.name: getattr(small.generator, field.name) for field in fields(Generator) if field.name != "init"}
+    words = {name: value for name, value in asdict(small.generator).items() if name not in ("init", "checkpointing")}
     net = build(**words, scale=small.scale)
     assert sum(p.numel() for p in net.parameters()) < 1_100_000  # some 0.2 s a step on one core
     assert all(stage.length == 12 and stage.batch == 4 for stage in small.stages)

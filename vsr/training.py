@@ -58,6 +58,11 @@ class Generator:
     tanh: bool | None = None  # srresnet only
     kernels: tuple[int, int, int] | None = None  # srcnn only: sides in pixels
     init: str = ""  # a model's name or weights file to begin with; empty is from scratch
+    checkpointing: bool = False  # blocks are computed twice a step, for less memory; not for compact and srcnn
+
+    def __post_init__(self) -> None:
+        if self.checkpointing and self.arch in ("compact", "srcnn"):
+            raise ConfigError(f"generator.checkpointing: {self.arch} is not made of blocks; leave it out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """One stage at work: a generator, its average, perhaps a judge, and the step that changes them."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vsr.engine.upscaler import is_out_of_memory
-from vsr.errors import VsrError
+from vsr.errors import ConfigError, VsrError
 from vsr.models.network import Network
 from vsr.train.adversarial import Adversarial
+from vsr.train.checkpointing import Statistics, checkpointed, statistics_kept
 from vsr.train.losses import PixelKind, ldl, pixel_loss, total_variation
 from vsr.train.perceptual import Perceptual
 from vsr.train.schedule import Lengths, averaging_decay, moving_groups, ramp_share, rate_share
@@ -37,23 +39,29 @@ class Setting:
     stage_number: int
     perceptual: Perceptual | None
     is_compiled: bool = False
+    is_checkpointed: bool = False
 
 
 class Learner:
-    """Trains `net` by `stage`. Everything that changes is in `state`; a step is a function of that, step and batch."""
+    """Trains `net` by `stage`. Everything that changes is in `state`; a step is a function of that, step and batch.
+
+    In a team each process has the same weights and learns from its share of the batch. A relativistic judge compares
+    with the mean of what is computed at once, as it does in parts of a batch.
+    """
 
     def __init__(
         self, net: Network, judge: nn.Module | None, stage: Stage, lengths: Lengths, setting: Setting, team: Team
     ) -> None:
         self.net = net.to(setting.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
-        self.averaged = copy.deepcopy(self.net).requires_grad_(False) if stage.ema else self.net
+        self.averaged = copy.deepcopy(self.net).requires_grad_(False).eval() if stage.ema else self.net
         self.judge = None
         if judge is not None:
             self.judge = judge.to(setting.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
         self._stage, self._lengths, self._setting, self._team = stage, lengths, setting, team
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.net) if setting.is_compiled else self.net
+        self._forward = _forward_of(self.net, setting)
         self._updates = 0
-        self._parts = stage.accumulate
+        self._batch = team.share_of(stage.batch, f"stages.{stage.name}.batch")
+        self._parts = _divisor(self._batch, -(-self._batch * stage.accumulate // stage.batch))
         self.rate_factor = 1.0  # halved after each return to an earlier state
         self._began: list[int] = []  # of each group of the optimizer
         self._optimizer = _adam(stage.optimizer)
@@ -73,20 +81,22 @@ class Learner:
         None when a loss or gradient was not finite: then generator or judge, whose it was, has not changed. Out of
         memory, the batch is computed in smaller parts; raises VsrError when one picture is too much.
         """
-        torch.manual_seed(_seed(self._setting, step))  # of dropout
+        torch.manual_seed(self._seed(step, 0))  # of dropout
         self._let_move(step)
         low, truth = (x.to(self._setting.device, non_blocking=True).float() / 255 for x in (low, truth))
         target = sharpen(truth) if self._setting.sharpen else truth
-        terms, results = self._within_memory(lambda: self._teach_generator(step, low, target), len(low))
-        if terms is None:
+        before = Statistics(self.net)
+        sums, results = self._within_memory(lambda: self._teach_generator(step, low, target))
+        norm = self._finish(self._optimizer, self._scaler, self._stage.optimizer, sums)
+        if norm is None or math.isinf(norm):
+            before.restore()
+        else:
+            self._average()
+        if norm is None:
             return None
-        if self._judges_at(step):
-            real = target if self._stage.sharpen_real else truth
-            judged = self._within_memory(lambda: self._teach_judge(step, real, results), len(low))
-            if judged is None:
-                return None
-            terms |= judged
-        return terms
+        terms = {f"loss_{name}": float(value) for name, value in sums.items()}
+        terms |= {"overflow": 1.0} if math.isinf(norm) else {"grad_norm": norm}
+        return self._with_judge(step, terms, target if self._stage.sharpen_real else truth, results)
 
     def loss(self, result: Tensor, truth: Tensor) -> Tensor:
         """The pixel losses of the stage, weighted: what a validation can compare."""
@@ -96,9 +106,17 @@ class Learner:
         return sum((w * self._losses[kind](result, truth) for kind, w in weights.items() if w), torch.tensor(0.0))
 
     def rate(self, step: int) -> float:
-        """The generator's learning rate, that of the group which began last where there are several."""
-        self._let_move(step)
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The generator's learning rate, that of the group which began first where there are several."""
+        share = rate_share(step, self._lengths.stage, self._stage.optimizer, warmup=self._lengths.warmup)
+        return self.rate_factor * self._stage.optimizer.lr * share
+
+    def share_statistics(self) -> None:
+        """Give all processes the mean of what norms averaged in each; nothing else differs between them.
+
+        An average of averages is what averaging all along would have given, so when it happens does not matter.
+        """
+        nets = [self.net, *([self.averaged] if self._stage.ema else []), *([self.judge] if self.judge else [])]
+        self._team.average([b for net in nets for b in net.buffers() if b.is_floating_point()])
 
     def state(self) -> dict[str, object]:
         """All that the next step depends on."""
@@ -129,48 +147,43 @@ class Learner:
         assert isinstance(scalers, list)
         self._scaler.load_state_dict(scalers[0])
         self._judge_scaler.load_state_dict(scalers[1])
-        self._updates, self._parts = int(str(state["updates"])), int(str(state["parts"]))
+        self._updates = int(str(state["updates"]))
+        self._parts = _divisor(self._batch, int(str(state["parts"])))
         self.rate_factor = float(str(state["rate_factor"]))
 
     def adopt(self, state: Mapping[str, object]) -> None:
         """Take over what else another run knew, where shapes agree: its moments, and a judge with its own."""
-        moments = state["optimizer"]
-        if isinstance(moments, dict) and _fits(self._optimizer, moments):
-            rates = [row["lr"] for row in self._optimizer.param_groups]
-            self._optimizer.load_state_dict(moments)
-            for row, rate in zip(self._optimizer.param_groups, rates, strict=True):
-                row["lr"] = rate
+        _adopt_moments(self._optimizer, state["optimizer"])
         judge = state["judge"]
-        if self.judge is None or not isinstance(judge, dict):
+        if self.judge is None or self._judge_optimizer is None or not isinstance(judge, dict):
             return
         own = self.judge.state_dict()
         if own.keys() == judge.keys() and all(own[name].shape == tensor.shape for name, tensor in judge.items()):
             self.judge.load_state_dict(judge)
+            _adopt_moments(self._judge_optimizer, state["judge_optimizer"])
 
     # the generator's half
 
-    def _teach_generator(self, step: int, low: Tensor, target: Tensor) -> tuple[Terms | None, Tensor]:
+    def _teach_generator(self, step: int, low: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Leave gradients behind; gives the losses by name and what the generator made."""
         self._optimizer.zero_grad(set_to_none=True)
+        noise = torch.Generator().manual_seed(self._seed(step, 1))
         sums: dict[str, Tensor] = {}
         results = []
         with _frozen(self.judge):
             for small, wanted in zip(low.chunk(self._parts), target.chunk(self._parts), strict=True):
                 with self._autocast():
                     result = self._forward(small)
-                terms = dict(self._terms(step, small, result, wanted))
+                terms = dict(self._terms(step, small, result, wanted, noise))
                 total = sum((weight * term for weight, term in terms.values()), torch.zeros((), device=low.device))
                 self._scaler.scale(total / self._parts).backward()
                 results.append(result.detach())
                 for name, (_, term) in {**terms, "g": (1.0, total)}.items():
                     sums[name] = sums.get(name, 0) + term.detach() / self._parts
-        norm = self._finish(self._optimizer, self._scaler, self._stage.optimizer, list(sums.values()))
-        if norm is None:
-            return None, torch.empty(0)
-        self._average()
-        return {**{f"loss_{name}": float(value) for name, value in sums.items()}, "grad_norm": norm}, torch.cat(results)
+        return sums, torch.cat(results)
 
     def _terms(
-        self, step: int, low: Tensor, result: Tensor, target: Tensor
+        self, step: int, low: Tensor, result: Tensor, target: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[str, tuple[float, Tensor]]]:
         """The weight at this step and the value of each loss that has one."""
         losses, ramp = self._stage.losses, self._lengths.ramp
@@ -182,24 +195,25 @@ class Learner:
         if losses.tv:
             yield "tv", (losses.tv, total_variation(result))
         if losses.ldl:
-            with torch.no_grad(), self._autocast():
-                averaged = self.averaged(low)
+            averaged = result.detach()
+            if self._stage.ema:
+                with torch.no_grad(), self._autocast():
+                    averaged = self.averaged(low)
             yield "ldl", (losses.ldl * ramp_share(step, ramp), ldl(result, target, averaged))
         if self._judge_is_heard(step):
             share = ramp_share(step, ramp, began=self._lengths.heard_from)
-            yield "adversarial", (losses.adversarial * share, self._flattery(step, result, target))
+            yield "adversarial", (losses.adversarial * share, self._flattery(step, result, target, noise))
 
-    def _flattery(self, step: int, result: Tensor, target: Tensor) -> Tensor:
+    def _flattery(self, step: int, result: Tensor, target: Tensor, noise: torch.Generator) -> Tensor:
         """How far the judge is from taking results for real."""
         game, judge = self._game(step), self._judge
-        noise = torch.Generator().manual_seed(_seed(self._setting, step, 1))
         with self._autocast():
             fake = judge(game.noisy(result, noise))
             real = None
             if game.kind == "relativistic":
                 with torch.no_grad():
                     real = judge(game.noisy(target, noise))
-        return game.generator_loss(fake, real, mean_over=self._team.mean)
+        return game.generator_loss(fake, real)
 
     def _average(self) -> None:
         if not self._stage.ema:
@@ -216,26 +230,38 @@ class Learner:
 
     # the judge's half
 
-    def _teach_judge(self, step: int, real: Tensor, fake: Tensor) -> Terms | None:
-        judge, game, stage = self._judge, self._game(step), self._stage.discriminator
-        assert self._judge_optimizer is not None
-        assert stage is not None
-        self._judge_optimizer.zero_grad(set_to_none=True)
-        noise = torch.Generator().manual_seed(_seed(self._setting, step, 2))
-        sums = {"loss_d": torch.zeros((), device=real.device)}
-        scores = {"d_real": torch.zeros((), device=real.device), "d_fake": torch.zeros((), device=real.device)}
+    def _with_judge(self, step: int, terms: Terms, real: Tensor, fake: Tensor) -> Terms | None:
+        """The terms of a step with those of the judge, where it learns."""
+        stage, optimizer = self._stage.discriminator, self._judge_optimizer
+        if stage is None or optimizer is None or not self._judges_at(step):
+            return terms
+        before = Statistics(self._judge)
+        losses, scores = self._within_memory(lambda: self._teach_judge(step, optimizer, real, fake))
+        norm = self._finish(optimizer, self._judge_scaler, stage.optimizer, losses)
+        if norm is None or math.isinf(norm):
+            before.restore()
+        if norm is None:
+            return None
+        return terms | {name: float(value) for name, value in (losses | scores).items()}
+
+    def _teach_judge(
+        self, step: int, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Leave gradients behind; gives the loss and how real either side seems."""
+        judge, game = self._judge, self._game(step)
+        optimizer.zero_grad(set_to_none=True)
+        noise = torch.Generator().manual_seed(self._seed(step, 2))
+        loss, d_real, d_fake = (torch.zeros((), device=real.device) for _ in range(3))
         for true, made in zip(real.chunk(self._parts), fake.chunk(self._parts), strict=True):
             with self._autocast():
                 on_real, on_fake = judge(game.noisy(true, noise)), judge(game.noisy(made, noise))
-            both = game.discriminator_losses(on_real, on_fake, mean_over=self._team.mean)
-            self._judge_scaler.scale((both[0] + both[1]) / self._parts).backward()
-            sums["loss_d"] += (both[0] + both[1]).detach() / self._parts
-            scores["d_real"] += on_real.detach().float().sigmoid().mean() / self._parts
-            scores["d_fake"] += on_fake.detach().float().sigmoid().mean() / self._parts
-        norm = self._finish(self._judge_optimizer, self._judge_scaler, stage.optimizer, list(sums.values()))
-        if norm is None:
-            return None
-        return {name: float(value) for name, value in (sums | scores).items()}
+            against_real, against_fake = game.discriminator_losses(on_real, on_fake)
+            part = (against_real + against_fake) / self._parts
+            self._judge_scaler.scale(part).backward()
+            loss += part.detach()
+            d_real += on_real.detach().float().sigmoid().mean() / self._parts
+            d_fake += on_fake.detach().float().sigmoid().mean() / self._parts
+        return {"loss_d": loss}, {"d_real": d_real, "d_fake": d_fake}
 
     @property
     def _judge(self) -> nn.Module:
@@ -258,21 +284,29 @@ class Learner:
     # what both share
 
     def _finish(
-        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, settings: Optimizer, values: list[Tensor]
+        self,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        settings: Optimizer,
+        losses: dict[str, Tensor],
     ) -> float | None:
-        """Average the gradients over the team, clip them, step; gives their norm, or None when nothing was changed."""
+        """Average the gradients over the team, clip them, step; gives their norm.
+
+        None when a loss or gradient is not finite, and infinity when fp16's scale alone was to blame, which is now
+        smaller; nothing was changed then. All processes come to the same.
+        """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._team.average_gradients(parameters)  # before the scaler looks at them, so that all scales stay equal
         scaler.unscale_(optimizer)
-        self._team.average_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip or float("inf"))
-        is_finite = bool(torch.stack([norm, *values]).isfinite().all())
-        if not self._team.all_finite(is_finite):
-            if scaler.is_enabled():
-                scaler.update()  # a scale that was too large is the usual reason
-            return None
-        scaler.step(optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip or float("inf")))
+        are_finite = self._team.all(bool(torch.stack(list(losses.values())).isfinite().all()))
+        if are_finite and math.isfinite(norm):
+            scaler.step(optimizer)
+            scaler.update()
+            return norm
+        scale = scaler.get_scale()
         scaler.update()
-        return float(norm)
+        return math.inf if are_finite and scale > 1 and scaler.get_scale() < scale else None
 
     def _let_move(self, step: int) -> None:
         """Have the optimizer hold the groups that move at `step`, at their rates; the others need no gradients."""
@@ -298,23 +332,49 @@ class Learner:
         dtype = self._setting.dtype
         return torch.autocast(self._setting.device.type, dtype, enabled=dtype != torch.float32)
 
-    def _within_memory(self, work: Callable[[], T], batch: int) -> T:
-        """Do `work`; out of memory, again in twice as many parts."""
+    def _within_memory(self, work: Callable[[], T]) -> T:
+        """Do `work`; out of memory in any process, again in twice as many parts in all of them."""
         while True:
-            try:
-                return work()
-            except (torch.OutOfMemoryError, RuntimeError) as e:
-                if not is_out_of_memory(e):
-                    raise
-                more = next((n for n in range(2 * self._parts, batch + 1) if batch % n == 0), None)
-                if more is None:
-                    raise VsrError(
-                        f"{self._setting.device}: out of memory with one picture of a batch; "
-                        "give a smaller data.crop or generator"
-                    ) from e
-                self._parts = more
+            done = _unless_out_of_memory(work)
+            if not self._team.any(done is None) and done is not None:
+                return done
+            if self._parts == self._batch:
+                raise VsrError(
+                    f"{self._setting.device}: out of memory with one picture of a batch; "
+                    "give a smaller data.crop or generator"
+                )
+            self._parts = _divisor(self._batch, 2 * self._parts)
             if self._setting.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _seed(self, step: int, use: int) -> int:
+        """Of randomness that belongs to one step of one stage in one process."""
+        path = [self._setting.seed, self._setting.stage_number, step, use, self._team.rank]
+        return int(np.random.SeedSequence(path, spawn_key=(2,)).generate_state(1)[0])
+
+
+def _forward_of(net: Network, setting: Setting) -> Callable[[Tensor], Tensor]:
+    """How the network is run in training. Raises ConfigError for what does not go together."""
+    if setting.is_checkpointed and setting.is_compiled:
+        raise ConfigError("generator.checkpointing: does not go with --compile; leave one of them out")
+    if setting.is_checkpointed:
+        return checkpointed(net)
+    return torch.compile(net) if setting.is_compiled else net
+
+
+def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
+    """None when there was not enough; nothing holds what `work` had made by then."""
+    try:
+        return work()
+    except (torch.OutOfMemoryError, RuntimeError) as e:
+        if not is_out_of_memory(e):
+            raise
+        return None
+
+
+def _divisor(batch: int, least: int) -> int:
+    """The smallest divisor of a batch that is at least so much; all of it when there is none."""
+    return next((n for n in range(max(1, least), batch) if batch % n == 0), batch)
 
 
 @contextmanager
@@ -323,17 +383,12 @@ def _frozen(judge: nn.Module | None) -> Iterator[None]:
     if judge is None:
         yield
         return
-    norms = [m for m in judge.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [m.momentum for m in norms]
     judge.requires_grad_(False)
-    for norm in norms:
-        norm.momentum = 0.0
     try:
-        yield
+        with statistics_kept(judge):
+            yield
     finally:
         judge.requires_grad_(True)
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm.momentum = momentum
 
 
 def _adam(settings: Optimizer) -> torch.optim.AdamW:
@@ -345,6 +400,12 @@ def _adam(settings: Optimizer) -> torch.optim.AdamW:
     return optimizer
 
 
+def _adopt_moments(optimizer: torch.optim.Optimizer, state: object) -> None:
+    """Take over the moments of another run's optimizer, not its settings, if they belong to the same shapes."""
+    if isinstance(state, dict) and _fits(optimizer, state):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+
+
 def _fits(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> bool:
     """Whether the moments of a state belong to parameters of the same shapes, group by group."""
     groups, moments = state["param_groups"], state["state"]
@@ -353,12 +414,6 @@ def _fits(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> bool
     own = [[p.shape for p in row["params"]] for row in optimizer.param_groups]
     theirs = [[getattr(moments.get(n, {}).get("exp_avg"), "shape", None) for n in row["params"]] for row in groups]
     return own == theirs
-
-
-def _seed(setting: Setting, *path: int) -> int:
-    """Of randomness that belongs to one step of one stage."""
-    sequence = np.random.SeedSequence([setting.seed, setting.stage_number, *path], spawn_key=(2,))
-    return int(sequence.generate_state(1)[0])
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

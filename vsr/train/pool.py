@@ -19,7 +19,7 @@ from vsr.errors import ConfigError
 from vsr.train.draw import Draw
 from vsr.train.samples import Sample
 
-Stream = Callable[[int], Generator[Sample, None, None]]  # from the number of the first sample
+Stream = Callable[[int], Generator[Sample, None, None]]  # from the so-many-th sample of this process
 
 
 class PairPool:
@@ -27,10 +27,14 @@ class PairPool:
 
     Each sample brings `frames` pairs. Before step s, samples 0 to `fill` + s * `refresh` (rounded down) have entered,
     `fill` being as many as the `capacity` takes, and the last `capacity` pairs are held. Which of them make a batch,
-    none twice, where they are cut, flipped, turned and tinted, follows from (seed, s). So any step may be asked for at
-    any time; one that does not follow the step before costs the making of `fill` samples. With a whole `refresh`
-    and `refresh` * `frames` = `batch` = `capacity`, every pair is used once. Memory is taken when the first sample
-    comes.
+    none twice, follows from (seed, s); where a pair is cut, flipped, turned and tinted, from (seed, s, number of the
+    pair). So any step may be asked for at any time; one that does not follow the step before costs the making of
+    `fill` samples. With a whole `refresh` and `refresh` * `frames` = `batch` = `capacity`, every pair is used once, in
+    order. Memory is taken when the first sample comes.
+
+    Of `size` processes that train together, number `rank` holds the samples `rank`, `rank` + `size` and so on; its
+    capacity, refresh and batch are its share. Where every pair is used once, the shares of a step are together what
+    one process alone would have, cut and turned alike.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class PairPool:
         flips: bool = True,
         rotations: bool = True,
         jitter: float = 0.0,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
         """`crop` in pixels of the truth; `refresh` in samples a step; `jitter` as in `tinted`.
 
@@ -65,7 +71,9 @@ class PairPool:
         self._capacity, self._frames, self._batch = capacity, frames, batch
         self._crop, self._scale, self._seed = crop, scale, seed
         self._flips, self._rotations, self._jitter = flips, rotations, jitter
-        self._entered = 0  # number of the sample that enters next
+        self._rank, self._size = rank, size
+        self._entered = 0  # samples of this process that have entered, held or not
+        self._numbers = torch.zeros(capacity, dtype=torch.int64)  # of the pairs held, among those of all processes
         self._low = self._truth = torch.empty(0, dtype=torch.uint8)
         self._waited_s = 0.0
 
@@ -91,9 +99,7 @@ class PairPool:
         sample cannot be made; the pool can then be asked again.
         """
         self._advance(step)
-        draw = Draw(_step_generator(self._seed, step))
-        chosen = torch.randperm(self._capacity, generator=draw.generator)[: self._batch].tolist()
-        lows, truths = zip(*(self._pair(index, draw) for index in chosen), strict=True)
+        lows, truths = zip(*(self._pair(index, step) for index in self._chosen(step)), strict=True)
         return torch.stack(lows), torch.stack(truths)
 
     def close(self) -> None:
@@ -131,20 +137,30 @@ class PairPool:
             self._waited_s += time.perf_counter() - began
 
     def _enter(self, sample: Sample) -> None:
-        """Put a sample in the place of the oldest. Pair g of all pairs ever lies at g modulo the capacity."""
-        if sample.number != self._entered or len(sample.low) != self._frames:
-            raise ValueError(f"sample {sample.number} of {len(sample.low)} frames came, not {self._entered}")
+        """Put a sample in the place of the oldest: pair g of this process lies at g modulo the capacity."""
+        wanted = self._entered * self._size + self._rank
+        if sample.number != wanted or len(sample.low) != self._frames:
+            raise ValueError(f"sample {sample.number} of {len(sample.low)} frames came, not {wanted}")
         if not self.bytes:
             if self._crop > sample.truth.shape[2]:
                 raise ConfigError(f"crop = {self._crop}: samples are only {sample.truth.shape[2]} pixels large")
             self._low, self._truth = (x.new_empty(self._capacity, *x.shape[1:]) for x in (sample.low, sample.truth))
-        first = sample.number * self._frames
-        places = torch.arange(first, first + self._frames)[-self._capacity :] % self._capacity
-        self._low[places], self._truth[places] = sample.low[-self._capacity :], sample.truth[-self._capacity :]
+        frames = torch.arange(self._frames)[-self._capacity :]
+        places = (self._entered * self._frames + frames) % self._capacity
+        self._low[places], self._truth[places] = sample.low[frames], sample.truth[frames]
+        self._numbers[places] = sample.number * self._frames + frames
         self._entered += 1
 
-    def _pair(self, index: int, draw: Draw) -> tuple[Tensor, Tensor]:
+    def _chosen(self, step: int) -> list[int]:
+        """The places of a batch's pairs."""
+        if self._batch == self._capacity:
+            return list(range(self._capacity))
+        generator = _generator(1, self._seed, step)
+        return torch.randperm(self._capacity, generator=generator)[: self._batch].tolist()
+
+    def _pair(self, index: int, step: int) -> tuple[Tensor, Tensor]:
         """One pair of the ring as it is shown this time."""
+        draw = Draw(_generator(3, self._seed, step, int(self._numbers[index])))
         low_crop = self._crop // self._scale
         top, left = (draw.integer(0, length - low_crop) for length in self._low.shape[2:])
         low = _cut(self._low[index], top, left, low_crop)
@@ -181,7 +197,7 @@ def _cut(picture: Tensor, top: int, left: int, side: int) -> Tensor:
     return picture[:, top : top + side, left : left + side]
 
 
-def _step_generator(seed: int, step: int) -> torch.Generator:
-    """The source of a step's randomness: another one than that of the sample with the step's number."""
-    state = np.random.SeedSequence([seed, step], spawn_key=(1,)).generate_state(1)[0]
+def _generator(use: int, *path: int) -> torch.Generator:
+    """A source of randomness for one `use`, another one than any sample's."""
+    state = np.random.SeedSequence(path, spawn_key=(use,)).generate_state(1)[0]
     return torch.Generator().manual_seed(int(state))

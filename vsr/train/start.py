@@ -4,6 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def train(
 ) -> Path:
     """Carry a run out; gives the weights file. Raises Cancelled when told to stop, VsrError when it cannot go on."""
     team = team or Team()
-    with run.folder.held():
+    with run.folder.held() if team.is_first else nullcontext():
         if not run.folder.has_begun and team.is_first:
             facts = {**run.plan.facts, "threads": run.plan.threads, "torch": torch.__version__}
             run.folder.write_text(

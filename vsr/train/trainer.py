@@ -1,35 +1,32 @@
 """One training run in one folder: its stages, one after the other, from the beginning or from where it stopped."""
 
 import copy
-import functools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsr.errors import Cancelled, VsrError
+from vsr.errors import Cancelled, ConfigError, VsrError
 from vsr.events import NoteEvent, TrainEvent, ValidationEvent
 from vsr.metrics.lpips import Lpips
 from vsr.models.checkpoint import save_model
 from vsr.models.network import Network, describe
 from vsr.stage import Cancel
-from vsr.train.discriminators import build_discriminator, initialise
-from vsr.train.draw import sample_generator
-from vsr.train.learner import Learner, Setting, Terms
+from vsr.train.learner import Learner, Terms
 from vsr.train.material import stored
 from vsr.train.meter import Meter
 from vsr.train.plots import draw_plots
 from vsr.train.pool import PairPool
-from vsr.train.prepare import Plan, load_perceptual, new_generator, side_of, take_over, type_of
+from vsr.train.prepare import Plan, new_generator, take_over
 from vsr.train.run_folder import RunFolder, State, load_state
-from vsr.train.samples import Recipe, Sample, samples
 from vsr.train.schedule import Lengths
+from vsr.train.stage_parts import for_any_size, judged_by, new_learner, new_pool
 from vsr.train.team import Team
-from vsr.train.validate import Pair, sample_sheet, validate, validation_pairs
+from vsr.train.validate import Pair, Validated, sample_sheet, validate
 from vsr.training import HIGHER_IS_BETTER, Stage, steps_of
 
 Tell = Callable[[NoteEvent | TrainEvent | ValidationEvent], None]
@@ -41,7 +38,10 @@ DRIFT_CODES = 3.0  # of colour, beyond which a run warns
 
 
 class Trainer:
-    """Runs `plan` in `folder`. Broken off and run again, it gives on a CPU what it would have given unbroken."""
+    """Runs `plan` in `folder`. Broken off and run again, it gives on a CPU what it would have given unbroken.
+
+    In a team every process runs one, and all see the same folder. The first judges, and what it logs is of its share.
+    """
 
     def __init__(
         self, plan: Plan, folder: RunFolder, team: Team, tell: Tell, cancel: Cancel, *, lpips: Lpips | None = None
@@ -50,6 +50,10 @@ class Trainer:
         self._tell: Tell = tell if team.is_first else lambda _: None
         self._lpips = lpips
         training = plan.training
+        if training.validation.best == "lpips" and lpips is None:
+            raise ConfigError("validation.best = lpips: its weights are missing; give --metric-weights")
+        for stage in training.stages:
+            team.share_of(stage.batch, f"stages.{stage.name}.batch")
         self._lengths = [Lengths.of(stage, files=len(plan.materials)) for stage in training.stages]
         self._starts = [0, *accumulate(lengths.stage for lengths in self._lengths)]
         self._materials, store = stored(plan.materials)
@@ -58,6 +62,7 @@ class Trainer:
         self._pairs: list[Pair] = []
         self._best: float | None = None
         self._worse = self._skips = self._rollbacks = 0
+        self._is_off_colour = False
         self._meter = Meter()
         self._next_plots = time.monotonic() + PLOT_SECONDS
 
@@ -70,6 +75,8 @@ class Trainer:
         net, note = new_generator(self._plan.training)
         self._tell_if(note)
         begun = self._folder.state("last")
+        if self._team.any(begun.is_file()) and not self._team.all(begun.is_file()):
+            raise ConfigError(f"{self._folder.path}: not all processes see the same; give a folder that they share")
         state = load_state(begun) if begun.is_file() else None
         first = 0 if state is None else int(str(state["stage"]))
         if state is None and self._team.is_first:
@@ -91,22 +98,23 @@ class Trainer:
             step = self._go_on(learner, state)
         elif beginning is not None and isinstance(learned := beginning["learner"], dict):
             learner.adopt(learned)
-        self._pairs = self._validation_pairs(index)
-        with self._pool(index) as pool:
+        self._pairs = judged_by(self._plan, index) if self._team.is_first else []
+        with new_pool(self._plan, index, self._materials, self._team) as pool:
             if state is None:
                 self._judge(index, 0, learner)
-            while step < lengths.stage:
-                if self._cancel.is_set:
+                self._save(index, 0, learner)
+            while step < lengths.stage and not self._has_stalled():
+                if self._team.any(self._cancel.is_set):
                     self._save(index, step, learner)
                     raise Cancelled("stopped; the same command continues")
                 step = self._one_step(index, step, learner, pool)
                 if self._is_due(step, stage, self._plan.training.validation.every) or step == lengths.stage:
                     self._judge(index, step, learner)
-                if self._is_due(step, stage, self._plan.training.save_every) or step == lengths.stage:
+                is_last = step == lengths.stage or self._has_stalled()
+                if self._is_due(step, stage, self._plan.training.save_every) or is_last:
                     self._save(index, step, learner)
-                if self._has_stalled():
-                    self._tell(NoteEvent(message=f"{stage.name}: no better figure for long; the stage ends here"))
-                    break
+        if step < lengths.stage:
+            self._tell(NoteEvent(message=f"{stage.name}: no better figure for long; the stage ends here"))
         if self._team.is_first:
             self._folder.save_state(stage.name, self._state(index, step, learner))
         return copy.deepcopy(learner.averaged).requires_grad_(True)
@@ -139,7 +147,8 @@ class Trainer:
         state = load_state(last) if last.is_file() else None
         self._rollbacks += 1
         if state is None or state["stage"] != index or self._rollbacks > self._plan.training.max_rollbacks:
-            path = self._folder.states / "bad_batch.pt"
+            name = "bad_batch.pt" if self._team.is_first else f"bad_batch_{self._team.rank}.pt"
+            path = self._folder.states / name
             self._folder.write(path, lambda part: torch.save({"low": batch[0], "truth": batch[1]}, part))
             raise VsrError(
                 f"{self._folder.path}: loss or gradient is not finite, {self._skips} steps in a row at step {step}; "
@@ -156,72 +165,9 @@ class Trainer:
     # what a stage is made of
 
     def _learner(self, index: int, net: Network) -> Learner:
-        plan, stage = self._plan, self._plan.training.stages[index]
-        perceptual = None
-        if stage.losses.perceptual and plan.perceptual is not None:
-            perceptual, note = load_perceptual(plan.perceptual, stage.losses)
-            perceptual = perceptual.to(plan.device)
-            self._tell_if(note)
-        setting = Setting(
-            device=plan.device,
-            dtype=type_of(stage.precision, plan),
-            sharpen=plan.degradations[index].sharpen,
-            seed=plan.training.seed,
-            stage_number=index,
-            perceptual=perceptual,
-            is_compiled=plan.is_compiled,
-        )
-        return Learner(net, self._new_judge(index), stage, self._lengths[index], setting, self._team)
-
-    def _new_judge(self, index: int) -> nn.Module | None:
-        stage = self._plan.training.stages[index]
-        wanted = stage.discriminator
-        if wanted is None:
-            return None
-        crop = stage.crop or self._plan.training.data.crop
-        input_px = None if wanted.pooled else crop
-        judge = build_discriminator(
-            wanted.kind, num_feat=wanted.num_feat, input_px=input_px, dropout=wanted.dropout
-        )
-        initialise(judge, sample_generator(self._plan.training.seed, 2 + index))
-        return judge
-
-    def _pool(self, index: int) -> PairPool:
-        plan, stage, data = self._plan, self._plan.training.stages[index], self._plan.training.data
-        settings = plan.degradations[index]
-        recipe = Recipe(
-            materials=self._materials,
-            settings=settings,
-            scale=plan.training.scale,
-            side=side_of(plan.training),
-            seed=1000 * plan.training.seed + index,
-        )
-        capacity = max(stage.batch, data.pool // settings.frames * settings.frames)
-        return PairPool(
-            functools.partial(_stream, recipe, plan.workers),
-            capacity=capacity,
-            refresh=min(stage.batch / data.reuse, capacity) / settings.frames,
-            crop=stage.crop or data.crop,
-            scale=plan.training.scale,
-            batch=stage.batch,
-            seed=1000 * plan.training.seed + index,
-            frames=settings.frames,
-            flips=data.flips,
-            rotations=data.rotations,
-            jitter=data.jitter,
-        )
-
-    def _validation_pairs(self, index: int) -> list[Pair]:
-        training = self._plan.training
-        return validation_pairs(
-            self._plan.val,
-            self._plan.degradations[index],
-            scale=training.scale,
-            crop=training.validation.crop,
-            count=training.validation.pictures,
-            seed=training.seed,
-            lows=self._plan.val_lows,
-        )
+        learner, note = new_learner(self._plan, index, net, self._lengths[index], self._team)
+        self._tell_if(note)
+        return learner
 
     def _take_over(self, net: Network, beginning: State) -> str:
         """Begin with another run's averaged weights."""
@@ -237,37 +183,51 @@ class Trainer:
 
     def _judge(self, index: int, step: int, learner: Learner) -> None:
         """Measure the averaged network, keep it if it is the best, show what it makes of the fixed pictures."""
-        if not self._team.is_first:
-            return
-        plan, stage = self._plan, self._plan.training.stages[index]
-        learner.averaged.eval()
+        learner.share_statistics()
+        if self._team.is_first:
+            found = self._measured(index, learner)
+            is_best = self._is_best(found)
+            self._best = found.figures[self._plan.training.validation.best] if is_best else self._best
+            self._worse = 0 if is_best else self._worse + 1
+            if is_best:
+                self._folder.save_state("best", self._state(index, step, learner))
+                self._export(learner.averaged, self._folder.best_model)
+            self._show(index, step, found, is_best=is_best)
+        self._worse = self._team.as_first(self._worse)  # the others wait here
+
+    def _measured(self, index: int, learner: Learner) -> Validated:
+        net, was_training = learner.averaged, learner.averaged.training
+        net.eval()
         try:
-            found = validate(
-                learner.averaged,
+            return validate(
+                for_any_size(net),
                 self._pairs,
-                scale=plan.training.scale,
+                scale=self._plan.training.scale,
                 loss=learner.loss,
                 lpips=self._lpips,
-                sharpen_truth=plan.degradations[index].sharpen,
-                device=plan.device,
+                sharpen_truth=self._plan.degradations[index].sharpen,
+                device=self._plan.device,
             )
         finally:
-            learner.averaged.train()
-        at = self._starts[index] + step
-        figure = found.figures[plan.training.validation.best]
-        sign = 1 if HIGHER_IS_BETTER[plan.training.validation.best] else -1
-        is_best = math.isfinite(figure) and (self._best is None or sign * figure > sign * self._best)
-        if is_best:
-            self._best, self._worse = figure, 0
-            self._folder.save_state("best", self._state(index, step, learner))
-            self._export(learner.averaged, self._folder.best_model)
-        else:
-            self._worse += 1
-        self._folder.append([{"kind": "val", "step": at, "stage": stage.name, **found.figures, "best": is_best}])
-        self._tell(ValidationEvent(stage=stage.name, step=at, figures=found.figures, is_best=is_best))
-        if found.figures["colour_drift"] > DRIFT_CODES:
-            self._tell(NoteEvent(message=f"step {at}: colours are off by {found.figures['colour_drift']:.1f} codes"))
-        sample_sheet(self._folder.samples / f"{at:07}.webp", self._pairs, found.results, scale=plan.training.scale)
+            net.train(was_training)
+
+    def _is_best(self, found: Validated) -> bool:
+        name = self._plan.training.validation.best
+        sign = 1 if HIGHER_IS_BETTER[name] else -1
+        figure = found.figures[name]
+        return math.isfinite(figure) and (self._best is None or sign * figure > sign * self._best)
+
+    def _show(self, index: int, step: int, found: Validated, *, is_best: bool) -> None:
+        """Tell, log and draw what a validation found."""
+        at, name = self._starts[index] + step, self._plan.training.stages[index].name
+        self._folder.append([{"kind": "val", "step": at, "stage": name, **found.figures, "best": is_best}])
+        self._tell(ValidationEvent(stage=name, step=at, figures=found.figures, is_best=is_best))
+        was_off, drift = self._is_off_colour, found.figures["colour_drift"]
+        self._is_off_colour = step > 0 and drift > DRIFT_CODES  # before the first step nothing has been learned
+        if self._is_off_colour and not was_off:
+            self._tell(NoteEvent(message=f"step {at}: colours are off by {drift:.1f} codes"))
+        sheet = self._folder.samples / f"{at:07}.webp"
+        sample_sheet(sheet, self._pairs, found.results, scale=self._plan.training.scale)
         if step == self._lengths[index].stage or time.monotonic() >= self._next_plots:
             draw_plots(self._folder.rows(), self._folder.plots)
             self._next_plots = time.monotonic() + PLOT_SECONDS
@@ -334,6 +294,7 @@ class Trainer:
         return step
 
     def _save(self, index: int, step: int, learner: Learner) -> None:
+        learner.share_statistics()
         if self._team.is_first:
             state = self._state(index, step, learner)
             self._folder.save_state("last", state)
@@ -352,7 +313,3 @@ class Trainer:
         trained_on = training.trained_on or f"{len(self._plan.materials)} files"
         spec = describe(net, name=self._folder.path.name, licence=training.licence, trained_on=trained_on)
         save_model(net, spec, path)
-
-
-def _stream(recipe: Recipe, workers: int, first: int) -> Generator[Sample, None, None]:
-    return samples(recipe, first=first, workers=workers)
