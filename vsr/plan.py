@@ -1,7 +1,7 @@
 """Everything about a clip's run that is decided before its first frame."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +23,20 @@ from vsr.events import PlanEvent
 from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
 from vsr.io.container import CONTAINERS, default_suffix, plan_streams
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
+from vsr.io.filters import FilteredVideo, can_deinterlace
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
 from vsr.loading import PRECISION_NAMES, prepare
-from vsr.settings import UpscaleSettings, choose_model
+from vsr.settings import Deinterlace, UpscaleSettings, choose_model
 
 DEFAULT_SCALE = Fraction(4)
+_DEINTERLACED: dict[Deinterlace, str] = {
+    "auto": "deinterlaced, one frame for each of its own; --deinterlace double gives one for each field",
+    "on": "deinterlaced, one frame for each of its own",
+    "double": "deinterlaced, one frame for each field: twice as many frames",
+    "ivtc": "taken as telecined film: four frames for each five, as the pictures' repetition tells",
+    "off": "upscaled as it is",
+}
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
 
@@ -53,7 +61,7 @@ class Job:
 
 def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> Job:
     """Probe the source and decide everything. Raises VsrError when the run could not end well."""
-    info = probe(source)
+    info, filter_notes = _filtered(probe(source), settings)
     video = info.video
     name, scale = _model_and_scale(settings)
     upscaler, (why_device, why_precision) = prepare(
@@ -89,7 +97,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
     finished = not settings.overwrite and target.exists() and is_done(target, pinned)
     if target.exists() and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
-    notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *encoder_notes]
+    notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *filter_notes, *encoder_notes]
     notes += _other_notes(upscaler, settings, video, size)
     return Job(
         info=info,
@@ -114,6 +122,24 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         pinned=pinned,
         is_finished=finished,
     )
+
+
+def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[MediaInfo, list[str]]:
+    """The clip as it is handed on once the ordered filters have had it. Raises ConfigError where they cannot."""
+    video, how, notes = info.video, settings.deinterlace, []
+    found = "the source says that it is interlaced" if video.is_interlaced else "the source does not say so"
+    kind = f"{video.width}x{video.height} {video.pix_fmt}"
+    if how == "off" or can_deinterlace(video.pix_fmt, how, height=video.height, width=video.width):
+        said = _DEINTERLACED[how]
+    elif how == "auto":
+        how, said = "off", f"libav cannot deinterlace {kind}: it is upscaled as it is"
+    else:
+        raise ConfigError(
+            f"deinterlace = {how}: libav cannot do that to {kind}; convert the clip to yuv420p, or give off"
+        )
+    if video.is_interlaced or settings.deinterlace not in ("auto", "off"):
+        notes.append(f"{found}: {said}")
+    return replace(info, video=FilteredVideo.of(video, how)), notes
 
 
 def _model_and_scale(settings: UpscaleSettings) -> tuple[str, Fraction]:
@@ -221,8 +247,6 @@ def _other_notes(upscaler: Upscaler, settings: UpscaleSettings, video: VideoInfo
     if size[0] > video.height * own or size[1] > video.width * own:
         passes = "" if settings.passes == 2 else "; --passes 2 runs the network twice"
         notes.append(f"the network gives {own}x, a resize enlarges the rest{passes}")
-    if video.is_interlaced:
-        notes.append("the source is interlaced and is upscaled as it is")
     return notes
 
 
@@ -307,5 +331,6 @@ def _pinned(
         "encoder_options": dict(encoder.options),
         "encoder_threads": encoder.threads,
         "pix_fmt": encoder.pix_fmt,
+        "deinterlace": settings.deinterlace,
         "drop": list(settings.drop),
     }

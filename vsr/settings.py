@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 from vsr.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
 
@@ -41,6 +42,7 @@ class UpscaleSettings:
     pix_fmt: str | None = None
     encoder_options: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, EncoderTuning] = field(default_factory=dict)  # libav encoder name -> see `for_encoder`
+    deinterlace: Deinterlace = "auto"  # auto: the frames that say that they are interlaced
     segment: Fraction = Fraction(10)  # seconds
     start: Fraction = Fraction(0)  # seconds after the first frame
     end: Fraction | None = None  # seconds after the first frame, itself left out
@@ -61,6 +63,9 @@ class UpscaleSettings:
             raise ConfigError(f"passes = {self.passes}: only 1 or 2 make sense; give one of them")
         if self.codec not in CODECS:
             raise ConfigError(f"codec = {self.codec}: unknown; give one of {', '.join(CODECS)}")
+        if self.deinterlace not in get_args(Deinterlace):
+            known = ", ".join(get_args(Deinterlace))
+            raise ConfigError(f"deinterlace = {self.deinterlace}: unknown; give one of {known}")
         if self.segment <= 0:
             raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
         if self.start < 0 or (self.end is not None and self.end <= self.start):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, Precision, UpscaleSettings
+from vsr.settings import CODECS, Deinterlace, Precision, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -98,6 +98,11 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         multiple=True,
         metavar="K=V",
         help="A setting of the encoder itself; may be repeated.",
+    ),
+    click.option(
+        "--deinterlace",
+        type=click.Choice(get_args(Deinterlace)),
+        help="Fields to frames: one a frame (on), one a field (double), or film again (ivtc); auto goes by the flags.",
     ),
     click.option("--segment", type=LENGTH, metavar="TIME", help="Length of a segment.  [default: 10]"),
     click.option("--start", type=TIME, metavar="TIME", help="Begin here: seconds or H:MM:SS.s."),

@@ -7,6 +7,7 @@ and samples that stand high in their words.
 """
 
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -181,6 +182,14 @@ class PlaneReader:
             threads=1,
         )
         return _unpack(scaled, _format(scaled.format.name))
+
+
+def crc_of(frame: av.VideoFrame) -> int:
+    """CRC-32 of a frame's samples as decoded, padding left out."""
+    crc = 0
+    for plane in _unpack(frame, _format(frame.format.name)):
+        crc = zlib.crc32(np.ascontiguousarray(plane).data, crc)
+    return crc
 
 
 def write_planes(frame: av.VideoFrame, planes: Sequence[Plane]) -> None:

@@ -1,11 +1,11 @@
 """Decoding: every frame of a clip once, in order, at its time, as planes in batches that never cross a segment."""
 
 import heapq
+import itertools
 import logging
 import math
-import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -15,8 +15,9 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vsr.frames import FrameBatch, MediaInfo, Plane
-from vsr.io.pixels import PlaneReader
+from vsr.frames import FrameBatch, MediaInfo, Plane, VideoInfo
+from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
+from vsr.io.pixels import PlaneReader, crc_of
 from vsr.io.probe import open_input, packets_of, tagged_end
 
 log = logging.getLogger(__name__)
@@ -35,15 +36,10 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timed:
-    frame: VideoFrame
-    pts: int  # ticks of the stream's time base
-
-
 class VideoSource:
     """Iterate once for FrameBatch values. Errors that leave nothing to decode are MediaError.
 
+    A FilteredVideo is decoded, and what is done to it is done.
     `start` and `end` are seconds after the clip's first frame, `end` itself left out. Segment k holds the frames
     with k·L ≤ pts - first_pts < (k+1)·L. What can be decoded of a damaged clip is delivered; `findings` tells the rest.
     """
@@ -58,18 +54,22 @@ class VideoSource:
         end: Fraction | None = None,
         threads: int = 0,
     ) -> None:
-        self._info = info
+        video = info.video if isinstance(info.video, FilteredVideo) else FilteredVideo.of(info.video, "off")
+        self._video = video
+        self._info = replace(info, video=video.decoded)
         self._batch = batch
         self._segment = segment
         self._start = start
         self._end = end
         self._threads = threads
-        self._reader = PlaneReader(info.video.layout, info.video.height, info.video.width)
+        self._reader = PlaneReader(video.layout, video.decoded.height, video.decoded.width)
+        self._decoded_frames = 0  # from start to end
+        self._interlaced = 0  # of these
         self.findings = Findings()
 
     def __iter__(self) -> Iterator[FrameBatch]:
-        video = self._info.video
-        pending: list[_Timed] = []
+        video = self._video
+        pending: list[Timed] = []
         segment = 0
         for timed in self._wanted():
             index = max(0, math.floor((timed.pts - video.first_pts) * video.time_base / self._segment))
@@ -80,58 +80,91 @@ class VideoSource:
             pending.append(timed)
         if pending:
             yield self._to_batch(pending, segment)
-        if self._reader.foreign:
-            size = f"{video.width}x{video.height}"
-            self.findings.notes.append(
-                f"{self._reader.foreign} frames have another size: resized to {size} like the first"
-            )
+        self.findings.notes += self._noticed()
 
-    def _to_batch(self, timed: list[_Timed], segment: int) -> FrameBatch:
-        video = self._info.video
-        sizes = video.layout.plane_sizes(video.height, video.width)
-        planes: tuple[Plane, ...] = tuple(video.layout.empty(len(timed), h, w) for h, w in sizes)
-        crc = 0
+    def _to_batch(self, timed: list[Timed], segment: int) -> FrameBatch:
+        layout, height, width = self._reader.layout, self._reader.height, self._reader.width
+        planes: tuple[Plane, ...] = tuple(layout.empty(len(timed), h, w) for h, w in layout.plane_sizes(height, width))
         for i, one in enumerate(timed):
-            crc = 0
             for stack, plane in zip(planes, self._reader.read(one.frame), strict=True):
                 np.copyto(stack[i], plane)  # the decoder keeps its own planes for reference
-                if i == len(timed) - 1:
-                    crc = zlib.crc32(stack[i], crc)
         self.findings.frames += len(timed)
         return FrameBatch(
             planes=planes,
             pts=tuple(one.pts for one in timed),
-            time_base=video.time_base,
+            time_base=self._video.time_base,
             segment=segment,
-            last_crc=crc,
+            last_crc=crc_of(timed[-1].decoded),
         )
 
-    def _wanted(self) -> Iterator[_Timed]:
-        """Frames from `start` up to `end`."""
-        video = self._info.video
-        for timed in self._from_start():
-            seconds = (timed.pts - video.first_pts) * video.time_base
+    def _noticed(self) -> Iterator[str]:
+        """What is known of the frames once all are out."""
+        if self._reader.foreign:
+            size = f"{self._reader.width}x{self._reader.height}"
+            yield f"{self._reader.foreign} frames have another size: resized to {size} like the first"
+        frames, counted = self.findings.frames, f"{self._decoded_frames} frames of the source became"
+        if self._video.deinterlace == "double":
+            yield f"{counted} {frames}, one a field"
+        elif self._video.deinterlace == "ivtc":
+            yield f"{counted} {frames} of film"
+        elif self._video.deinterlace == "auto":
+            yield from self._noticed_flags()
+
+    def _noticed_flags(self) -> Iterator[str]:
+        """Where the frames' flags do not say the same from first to last."""
+        if self._interlaced and self._interlaced < self._decoded_frames:
+            yield f"{self._interlaced} of {self._decoded_frames} frames are interlaced: only these were deinterlaced"
+        elif self._video.decoded.is_interlaced and not self._interlaced:
+            yield "no frame says that it is interlaced: none was deinterlaced; --deinterlace on does it all the same"
+
+    def _wanted(self) -> Iterator[Timed]:
+        """Frames from `start` up to `end`, filtered."""
+        frames = self._from_start()
+        if self._video.deinterlace != "off":
+            decoded = self._video.decoded
+            step = round(1 / decoded.rate / decoded.time_base)
+            frames = deinterlaced(self._counted(frames), self._video.deinterlace, step=step, threads=self._threads)
+        for timed in frames:
+            seconds = self._seconds(timed, self._video)
             if self._end is not None and seconds >= self._end:
                 return
             if seconds >= self._start:
                 yield timed
 
-    def _from_start(self) -> Iterator[_Timed]:
-        """Frames in order, beginning at or before `start`: by seeking where that is safe, else from the beginning."""
-        first = self._info.video.first_pts
-        if self._start >= _WORTH_SEEKING:
-            wanted = first + int((self._start - _SEEK_MARGIN) / self._info.video.time_base)
+    def _counted(self, frames: Iterator[Timed]) -> Iterator[Timed]:
+        """The same frames; counts those between `start` and `end`, and the interlaced ones among them."""
+        for timed in frames:
+            seconds = self._seconds(timed, self._video.decoded)
+            if seconds >= self._start and (self._end is None or seconds < self._end):
+                self._decoded_frames += 1
+                self._interlaced += bool(timed.decoded.interlaced_frame)
+            yield timed
+
+    @staticmethod
+    def _seconds(timed: Timed, video: VideoInfo) -> Fraction:
+        """From the first frame's time to this one's, which counts in the ticks of `video`."""
+        return (timed.pts - video.first_pts) * video.time_base
+
+    def _from_start(self) -> Iterator[Timed]:
+        """Decoded frames in order, beginning before `start`: by seeking where that is safe, else from the beginning.
+
+        Filters see some frames before the first one wanted. What goes by fives must begin at the first frame.
+        """
+        video = self._info.video
+        how = self._video.deinterlace
+        if self._start >= _WORTH_SEEKING and how != "ivtc":
+            wanted = video.first_pts + int((self._start - _SEEK_MARGIN) / video.time_base)
             frames = self._recovered(seek_to=wanted)
-            landed = next(frames, None)
-            if landed is not None and landed.pts <= first + self._start / self._info.video.time_base:
-                yield landed
+            head = list(itertools.islice(frames, 1 if how == "off" else 1 + WARM_UP))
+            if head and head[-1].pts <= video.first_pts + self._start / video.time_base:
+                yield from head
                 yield from frames
                 return
             frames.close()
             self.findings = Findings()
         yield from self._recovered(seek_to=None)
 
-    def _recovered(self, *, seek_to: int | None) -> Generator[_Timed, None, None]:
+    def _recovered(self, *, seek_to: int | None) -> Generator[Timed, None, None]:
         """Decode with frame threads; on the first damage begin again with slice threads and skip what is out.
 
         An error while frame threads are drained would take the frames inside them along (measured: 3 of 29).
@@ -148,7 +181,7 @@ class VideoSource:
             if last is None or timed.pts > last:
                 yield timed
 
-    def _decoded(self, threading: str, seek_to: int | None) -> Iterator[_Timed]:
+    def _decoded(self, threading: str, seek_to: int | None) -> Iterator[Timed]:
         """Frames as decoded, with their best known times. Raises _DamagedError when `threading` is AUTO."""
         tolerant = threading == "SLICE"
         with open_input(self._info.path) as container:
@@ -170,7 +203,7 @@ class VideoSource:
                     if frame.is_corrupt and decoded:  # the first may lean on frames before the cut
                         self._damaged(f"the frame at {_when(pts, self._info)} is damaged", is_lost=False)
                     decoded += 1
-                    yield _Timed(frame=frame, pts=pts)
+                    yield Timed(frame=frame, pts=pts, decoded=frame)
             if seek_to is None and self._end is None:
                 self._missing_at_end(stream, clock)
 
@@ -271,12 +304,12 @@ class _Clock:
         return self._video.first_pts + round(self._shown / self._video.rate / self._video.time_base)
 
 
-def _increasing(frames: Iterator[_Timed]) -> Iterator[_Timed]:
+def _increasing(frames: Iterator[Timed]) -> Iterator[Timed]:
     """Make times strictly increase: two neighbours whose times are swapped get them back in order.
 
     Frames come in display order, so it is the times that are wrong (seen in a real Matroska file).
     """
-    held: _Timed | None = None
+    held: Timed | None = None
     last: int | None = None
     for timed in frames:
         if held is None:
@@ -284,9 +317,9 @@ def _increasing(frames: Iterator[_Timed]) -> Iterator[_Timed]:
             continue
         low, high = sorted((held.pts, timed.pts))
         low = low if last is None else max(low, last + 1)
-        yield _Timed(frame=held.frame, pts=low)
+        yield replace(held, pts=low)
         last = low
-        held = _Timed(frame=timed.frame, pts=max(high, low + 1))
+        held = replace(timed, pts=max(high, low + 1))
     if held is not None:
         yield held
 
