@@ -134,11 +134,11 @@ def test_a_matroska_file_keeps_everything(tmp_path, nearest):
 
 
 def test_what_the_container_cannot_hold_stops_the_run_before_the_first_frame(tmp_path, nearest):
-    source = make_clip(tmp_path / "in.mkv", subtitles=[Subtitle(codec="ass")], audio=[Audio()])
-    with pytest.raises(MediaError, match=r"--drop s:0.*mkv"):
+    source = make_clip(tmp_path / "in.mkv", fonts=["a.ttf"], audio=[Audio()])
+    with pytest.raises(MediaError, match=r"--drop t:0.*mkv"):
         run(source, tmp_path / "out.mp4", nearest)
     assert list(tmp_path.iterdir()) == [source]
-    run(source, tmp_path / "out.mp4", nearest, drop=("s:0",))
+    run(source, tmp_path / "out.mp4", nearest, drop=("t:0",))
     with av.open(str(tmp_path / "out.mp4")) as new:
         assert [s.type for s in new.streams] == ["video", "audio"]
 

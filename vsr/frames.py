@@ -114,8 +114,9 @@ class StreamPlan:
     """What happens to one source stream. Made before frame 1, printed, obeyed."""
 
     stream: StreamInfo
-    action: Literal["upscale", "copy", "attach", "drop"]  # attach: a cover becomes a Matroska attachment
+    action: Literal["upscale", "copy", "convert", "attach", "drop"]  # attach: a cover becomes a Matroska attachment
     why: str = ""
+    codec: str | None = None  # what it is converted to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
     container = _container_of(output) or _default_container(info, settings, size[1])
     codec = choose_codec(settings, video, container=container, width=size[1])
     target = _output_path(source, output, settings, f".{container}")
-    streams = plan_streams(info, container, codec, settings.drop)
+    streams = plan_streams(info, container, codec, settings.drop, settings.audio)
     batch = settings.batch or choose_batch(upscaler.device, video.height, video.width)
     upscaler.tile = settings.tile or _tile(upscaler, settings, batch, video)
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
@@ -190,7 +190,7 @@ def _default_container(info: MediaInfo, settings: UpscaleSettings, width: int) -
     """The source's own container where it holds everything, the ordered codec included."""
     is_ordered = settings.encoder is not None or settings.codec != "auto"
     codec = choose_codec(settings, info.video, container=None, width=width) if is_ordered else None
-    return default_suffix(info, codec, settings.drop)[1:]
+    return default_suffix(info, codec, settings.drop, settings.audio)[1:]
 
 
 def _output_path(source: Path, output: Path | None, settings: UpscaleSettings, suffix: str) -> Path:
@@ -333,4 +333,5 @@ def _pinned(
         "pix_fmt": encoder.pix_fmt,
         "deinterlace": settings.deinterlace,
         "drop": list(settings.drop),
+        "audio": settings.audio,
     }

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
-from vsr.settings import Deinterlace, EncoderTuning, Precision, UpscaleSettings
+from vsr.settings import Audio, Deinterlace, EncoderTuning, Precision, UpscaleSettings
 from vsr.toml_values import Number, Table, Text, advice, first_line, parsed, put, read_table, read_value
 from vsr.training import Training
 
@@ -225,6 +225,7 @@ class _Upscale(_Table):
     encoder_options: dict[str, Text] = {}
     encoders: dict[str, _Encoder] = {}
     deinterlace: Deinterlace = "auto"
+    audio: Audio = "auto"
     segment: Number = Fraction(10)
 
     def settings(self) -> UpscaleSettings:

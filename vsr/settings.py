@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from vsr.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Audio = Literal["auto", "copy", "aac", "opus", "flac", "none"]
 Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
@@ -47,6 +48,7 @@ class UpscaleSettings:
     start: Fraction = Fraction(0)  # seconds after the first frame
     end: Fraction | None = None  # seconds after the first frame, itself left out
     drop: tuple[str, ...] = ()  # selectors: a, s, t, d, or a:1, s:0
+    audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
     overwrite: bool = False
     allow_damaged: bool = False
 
@@ -66,6 +68,8 @@ class UpscaleSettings:
         if self.deinterlace not in get_args(Deinterlace):
             known = ", ".join(get_args(Deinterlace))
             raise ConfigError(f"deinterlace = {self.deinterlace}: unknown; give one of {known}")
+        if self.audio not in get_args(Audio):
+            raise ConfigError(f"audio = {self.audio}: unknown; give one of {', '.join(get_args(Audio))}")
         if self.segment <= 0:
             raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
         if self.start < 0 or (self.end is not None and self.end <= self.start):

@@ -7,7 +7,7 @@ from pathlib import Path
 from vsr.errors import MediaError
 from vsr.frames import StreamInfo
 from vsr.io.container import kept_flags
-from vsr.io.copies import CopiedStream
+from vsr.io.copies import CopiedStream, Sound
 from vsr.io.join import Joined
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
 from vsr.stage import Cancel
@@ -95,17 +95,28 @@ def _check_times(expected: Joined, found: FoundTrack) -> Iterator[str]:
 
 
 def _check_copy(copy: CopiedStream, found: FoundTrack) -> Iterator[str]:
-    """Every packet's bytes, and its time within a tick of whoever counts the coarsest."""
+    """Every packet's bytes, and its time within a tick of whoever counts the coarsest; and what converted sound is."""
     name = copy.expected.source.selector
     if len(found.times) != len(copy.times):
         yield f"{name}: holds {len(found.times)} packets instead of {len(copy.times)}"
         return
     if copy.digest is not None and found.hash.hexdigest() != copy.digest:
-        yield f"{name}: its packets differ from the source's"
+        whose = "those encoded" if copy.sound is not None else "the source's"
+        yield f"{name}: its packets differ from {whose}"
+    if copy.sound is not None:
+        yield from _check_sound(name, copy.sound, found)
     tolerance = max(copy.source_tick, copy.time_base, found.base)
     yield from _compare_times(
         f"{name} packet", found.times, found.base, copy.times, copy.time_base, tolerance=tolerance
     )
+
+
+def _check_sound(name: str, sound: Sound, found: FoundTrack) -> Iterator[str]:
+    if (found.rate, found.channels) != (sound.rate, sound.channels):
+        yield f"{name}: has {found.channels} channels at {found.rate} Hz instead of {sound.channels} at {sound.rate} Hz"
+    # Matroska counts the encoder's delay and the whole of the last frame
+    if found.end is not None and abs(found.end - sound.end) > 2 * sound.frame:
+        yield f"{name}: ends at {float(found.end):.3f} s instead of {float(sound.end):.3f} s"
 
 
 def _compare_times(

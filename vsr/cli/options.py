@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, Deinterlace, Precision, UpscaleSettings
+from vsr.settings import CODECS, Audio, Deinterlace, Precision, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -109,6 +109,11 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
     click.option("--end", type=TIME, metavar="TIME", help="Stop before this time."),
     click.option(
         "--drop", type=SELECTORS, multiple=True, metavar="STREAMS", help="Leave these out: s, a:1 or s:0,t; may repeat."
+    ),
+    click.option(
+        "--audio",
+        type=click.Choice(get_args(Audio)),
+        help="Copy sound, turn it into this, or leave it out.  [default: auto]",
     ),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
     click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source breaks off."),

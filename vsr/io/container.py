@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, StreamInfo, StreamPlan
+from vsr.io.audio import is_lossless, sound_target
 from vsr.io.probe import open_input
+from vsr.io.subtitles import TEXT_CODECS
+from vsr.settings import Audio
 
 Container = Literal["mp4", "mov", "mkv", "webm"]
 CONTAINERS: tuple[Container, ...] = ("mp4", "mov", "mkv", "webm")
@@ -23,6 +27,17 @@ _COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "
 _MP4_COVERS = ("mjpeg", "png", "bmp")
 _READS_AS = {("mp4", "mp2"): "mp3"}  # one number in mp4 means all layers of MPEG audio
 _CAPTION_CODECS = ("eia_608", "dvb_teletext")
+
+# What is converted to where a stream cannot be copied: the first of the sounds, if it is not said which.
+_SOUNDS: dict[Container, tuple[str, ...]] = {
+    "mp4": ("aac", "opus", "flac"),
+    "mov": ("aac",),
+    "mkv": ("aac", "opus", "flac"),
+    "webm": ("opus",),
+}
+_COPY = "copy"
+_ORDERED = ("aac", "opus", "flac")  # what --audio may turn all sound into
+_TEXTS: dict[Container, str] = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
 
 # Flags that come back when the finished file is read; measured with PyAV 18.1.
 _KEPT_FLAGS: dict[Container, tuple[str, ...]] = {
@@ -57,6 +72,7 @@ class ExpectedStream:
     language: str | None
     flags: frozenset[str]
     is_cover: bool = False
+    is_converted: bool = False
 
 
 def muxer(container: Container) -> str:
@@ -71,50 +87,64 @@ def as_container(name: str) -> Container:
     return cast(Container, name)
 
 
-def default_suffix(info: MediaInfo, codec: str | None = None, drop: Sequence[str] = ()) -> str:
+def default_suffix(info: MediaInfo, codec: str | None = None, drop: Sequence[str] = (), audio: Audio = "auto") -> str:
     """The suffix, with its dot, for an output that the user gave no name: the source's if it holds everything.
 
-    mp4, mov, mkv and webm stay; else the first of mkv, mp4 and mov that holds all, and mkv when none does: the plan
-    then names the stream. `codec` is the picture's; None takes what is usual for the container.
+    mp4, mov, mkv and webm stay; else the first of mkv, mp4 and mov that holds all as it is, and mkv when none does: the
+    plan then converts, or names the stream. `codec` is the picture's; None takes what is usual for the container.
     """
     own = _own_container(info)
     others: tuple[Container, ...] = ("mkv", "mp4", "mov")
     order: list[Container] = [own] if own else []
     order.extend(c for c in others if c != own)
     with open_input(info.path) as source:
-        kept = [s for s, why in _wanted(info, drop) if not why]
+        kept = [s for s, why in _wanted(info, drop, audio) if not why]
         for container in order:
             picture = codec or ("av1" if container == "webm" else "hevc")
-            if _takes_picture(info, container, picture) and not _refused(info, source, kept, container, picture):
+            if not _takes_picture(info, container, picture):
+                continue
+            fates = _fates(info, source, kept, container, picture, audio)
+            if all(fates[s.index] == _COPY or (fates[s.index] and fates[s.index] == audio) for s in kept):
                 return f".{container}"
     return ".mkv"
 
 
-def plan_streams(info: MediaInfo, container: str, codec: str, drop: Sequence[str] = ()) -> tuple[StreamPlan, ...]:
+def plan_streams(
+    info: MediaInfo, container: str, codec: str, drop: Sequence[str] = (), audio: Audio = "auto"
+) -> tuple[StreamPlan, ...]:
     """Say for every source stream what happens to it, having tried the container's header with all of them.
 
-    `codec` is the picture's. `drop` names streams to leave out: a, s, t, v, d or a:1. Raises MediaError for a stream
-    that the container cannot hold, ConfigError for a selector that matches nothing.
+    `codec` is the picture's. `drop` names streams to leave out: a, s, t, v, d or a:1. Sound and texts are copied where
+    the container holds them, else converted, as far as `audio` lets them. Raises MediaError for a stream that the
+    container cannot hold, ConfigError for a selector that matches nothing.
     """
     target = as_container(container)
-    wanted = _wanted(info, drop)
+    wanted = _wanted(info, drop, audio)
     kept = [stream for stream, why in wanted if not why]
     if not _takes_picture(info, target, codec):
         holder = next((c for c in CONTAINERS if _takes_picture(info, c, codec)), None)
         advice = f"give -o NAME.{holder} or another --codec" if holder else "give another --codec"
         raise MediaError(f"{info.path}: {codec} pictures do not fit into {container}; {advice}")
     with open_input(info.path) as source:
-        refused = _refused(info, source, kept, target, codec)
+        fates = _fates(info, source, kept, target, codec, audio)
+        refused = [s for s in kept if fates[s.index] is None]
         if refused:
-            raise MediaError(_refusal(info, source, refused, target, codec))
-    return tuple(_plan(info, stream, why, target, codec) for stream, why in wanted)
+            raise MediaError(_refusal(info, source, refused, target, codec, audio))
+        return tuple(
+            StreamPlan(stream=stream, action="drop", why=why)
+            if why
+            else _plan(info, source, stream, fates[stream.index] or "", target, codec)
+            for stream, why in wanted
+        )
 
 
 def expected_streams(plan: Sequence[StreamPlan], container: Container, codec: str) -> tuple[ExpectedStream, ...]:
     """What the finished file must hold, in its order: tracks as in the source, then covers and attachments."""
     tracks: list[ExpectedStream] = []
     rest: list[ExpectedStream] = []
-    flagged = {p.stream.kind for p in plan if p.action in ("upscale", "copy") and "default" in p.stream.flags}
+    flagged = {
+        p.stream.kind for p in plan if p.action in ("upscale", "copy", "convert") and "default" in p.stream.flags
+    }
     for entry in plan:
         stream = entry.stream
         if entry.action == "drop":
@@ -137,9 +167,12 @@ def expected_streams(plan: Sequence[StreamPlan], container: Container, codec: st
             ExpectedStream(
                 source=stream,
                 kind=stream.kind,
-                codec=codec if entry.action == "upscale" else _READS_AS.get((container, stream.codec), stream.codec),
+                codec=codec
+                if entry.action == "upscale"
+                else entry.codec or _READS_AS.get((container, stream.codec), stream.codec),
                 language=kept_language(stream.language, container),
                 flags=flags,
+                is_converted=entry.action == "convert",
             )
         )
     return (*tracks, *rest)
@@ -177,10 +210,12 @@ def _own_container(info: MediaInfo) -> Container | None:
     return None
 
 
-def _wanted(info: MediaInfo, drop: Sequence[str]) -> list[tuple[StreamInfo, str]]:
+def _wanted(info: MediaInfo, drop: Sequence[str], audio: Audio) -> list[tuple[StreamInfo, str]]:
     """Each stream with the reason why it is left out, "" when it is kept."""
-    dropped = {index for selector in drop for index in _matches(info, selector)}
-    return [(s, "asked by --drop" if s.index in dropped else _lost_anyway(info, s)) for s in info.streams]
+    dropped = {index: "asked by --drop" for selector in drop for index in _matches(info, selector)}
+    if audio == "none":
+        dropped |= {s.index: "asked by --audio none" for s in info.streams if s.kind == "audio"}
+    return [(s, dropped.get(s.index) or _lost_anyway(info, s)) for s in info.streams]
 
 
 def _matches(info: MediaInfo, selector: str) -> list[int]:
@@ -211,16 +246,21 @@ def _lost_anyway(info: MediaInfo, stream: StreamInfo) -> str:
     return ""
 
 
-def _plan(info: MediaInfo, stream: StreamInfo, why: str, container: Container, codec: str) -> StreamPlan:
-    if why:
-        return StreamPlan(stream=stream, action="drop", why=why)
+def _plan(
+    info: MediaInfo, source: InputContainer, stream: StreamInfo, fate: str, container: Container, codec: str
+) -> StreamPlan:
     if stream.index == info.video.index:
         return StreamPlan(stream=stream, action="upscale", why=f"to {codec}")
     if stream.is_cover:
         if container == "mkv":
             return StreamPlan(stream=stream, action="attach", why="a cover is an attachment there")
         return StreamPlan(stream=stream, action="copy")
-    return StreamPlan(stream=stream, action="copy", why=_not_carried(stream, container))
+    lost = _not_carried(stream, container)
+    if fate == _COPY:
+        return StreamPlan(stream=stream, action="copy", why=lost)
+    template = source.streams[stream.index]
+    made = str(sound_target(template.codec_context, fate)) if isinstance(template, AudioStream) else fate
+    return StreamPlan(stream=stream, action="convert", why="; ".join(filter(None, (f"to {made}", lost))), codec=fate)
 
 
 def _not_carried(stream: StreamInfo, container: Container) -> str:
@@ -233,15 +273,45 @@ def _not_carried(stream: StreamInfo, container: Container) -> str:
     return f"{container} cannot say: {', '.join(lost)}" if lost else ""
 
 
-def _refused(
-    info: MediaInfo, source: InputContainer, streams: Sequence[StreamInfo], container: Container, codec: str
-) -> list[StreamInfo]:
-    """The streams that the container cannot hold, found by writing throw-away headers into memory."""
-    copies = [s for s in streams if s.index != info.video.index]
-    alone = [s for s in copies if _is_lost(s, container) or not _accepts(info, source, [s], container, codec)]
-    if alone or _accepts(info, source, copies, container, codec):
-        return alone
-    return copies[-1:]  # each fits alone, not all together
+def _fates(
+    info: MediaInfo,
+    source: InputContainer,
+    streams: Sequence[StreamInfo],
+    container: Container,
+    codec: str,
+    audio: Audio,
+) -> dict[int, str | None]:
+    """By index: "copy", the codec that a stream is converted to, or None where neither is possible.
+
+    Found by writing throw-away headers into memory.
+    """
+    fates: dict[int, str | None] = {info.video.index: _COPY}
+    copies: list[StreamInfo] = []
+    for stream in streams:
+        if stream.index == info.video.index:
+            continue
+        fits = not _is_lost(stream, container) and _accepts(info, source, [stream], container, codec)
+        if fits and not (stream.kind == "audio" and audio in _ORDERED and audio != stream.codec):
+            copies.append(stream)
+        fates[stream.index] = _COPY if stream in copies else _conversion(source, stream, container, audio)
+    if copies and not _accepts(info, source, copies, container, codec):
+        fates[copies[-1].index] = None  # each fits alone, not all together
+    return fates
+
+
+def _conversion(source: InputContainer, stream: StreamInfo, container: Container, audio: Audio) -> str | None:
+    """The codec that a stream is converted to, None where that cannot be or is not wanted."""
+    if stream.codec in TEXT_CODECS:
+        return _TEXTS[container]
+    template = source.streams[stream.index]
+    if not isinstance(template, AudioStream) or audio == "copy":
+        return None
+    context = template.codec_context
+    if not context.sample_rate or not context.layout.nb_channels:  # nothing of it was found
+        return None
+    usual = "flac" if container == "mkv" and is_lossless(context) else _SOUNDS[container][0]
+    wanted = audio if audio in _ORDERED else usual
+    return wanted if wanted in _SOUNDS[container] else None
 
 
 def _is_lost(stream: StreamInfo, container: Container) -> bool:
@@ -291,12 +361,20 @@ def _add_trial(trial: OutputContainer, template: Stream, stream: StreamInfo, con
 
 
 def _refusal(
-    info: MediaInfo, source: InputContainer, refused: Sequence[StreamInfo], container: Container, codec: str
+    info: MediaInfo,
+    source: InputContainer,
+    refused: Sequence[StreamInfo],
+    container: Container,
+    codec: str,
+    audio: Audio,
 ) -> str:
-    what = ", ".join(f"{s.selector} ({s.codec})" for s in refused)
+    as_ordered = f" as {audio}" if audio in _ORDERED else ""
+    what = ", ".join(f"{s.selector} ({s.codec}{as_ordered if s.kind == 'audio' else ''})" for s in refused)
     advice = f"leave out with --drop {','.join(s.selector for s in refused)}"
-    kept = [s for s, why in _wanted(info, ()) if not why]
+    kept = [s for s, why in _wanted(info, (), audio) if not why]
     for other in ("mkv", "mp4", "mov", "webm"):
-        if other != container and not _refused(info, source, kept, other, codec) and _takes_picture(info, other, codec):
+        if other == container or not _takes_picture(info, other, codec):
+            continue
+        if None not in _fates(info, source, kept, other, codec, audio).values():
             return f"{info.path}: {what} cannot go into {container}; {advice}, or give -o NAME.{other}"
     return f"{info.path}: {what} cannot go into {container}; {advice}"

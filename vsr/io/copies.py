@@ -1,4 +1,4 @@
-"""The copied streams: which packets of the source are kept, and their times in the joined file."""
+"""The other streams: which packets of the source are kept or converted, and their times in the joined file."""
 
 import hashlib
 import logging
@@ -7,18 +7,23 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
+from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 
 from vsr.frames import StreamInfo
+from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
 from vsr.io.probe import packets_of
 from vsr.io.schedule import Schedule
 from vsr.io.segments import MOST_REORDERED
+from vsr.io.subtitles import TextConverter
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +31,36 @@ _PRIMING = Fraction(1, 5)  # seconds before a sound's start in which packets onl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """What a converted track must turn out to be."""
+
+    rate: int  # samples a second
+    channels: int
+    end: Fraction  # seconds
+    frame: Fraction  # seconds: of the encoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedStream:
-    """What was written of one copied stream. Filler packets (mov_text's empty ones) are not counted."""
+    """What was written of one stream beside the picture. Filler packets (mov_text's empty ones) are not counted."""
 
     expected: ExpectedStream
     digest: str | None  # of all packets' bytes in order; None where the muxer rewrites them by rule
     times: Sequence[int]  # of each packet, as written, in ticks
     time_base: Fraction  # of `times`
     source_tick: Fraction  # seconds: the precision with which the source knew them
+    sound: Sound | None = None  # of a converted one
+
+
+class _Filter(Protocol):
+    """What changes a packet's bytes, and keeps its times."""
+
+    def filter(self, packet: Packet) -> list[Packet]: ...
 
 
 @dataclass(slots=True)
 class Track:
-    """A copied stream on its way: its clock, and what was written so far."""
+    """A stream on its way: its clock, and what was written so far."""
 
     info: StreamInfo
     original: Stream
@@ -47,8 +69,9 @@ class Track:
     container: Container
     schedule: Schedule
     source_tick: Fraction
-    filter: BitStreamFilterContext | None
+    filter: _Filter | None
     is_rewritten: bool
+    sound: SoundConverter | None = None  # gives packets with times of its own; `source_tick` is then its tick
     base: Fraction = Fraction(1)  # seconds a tick in the output, known when its header is written
     scale: tuple[int, int, int] = (1, 0, 1)  # written = (source * a + b) / c, to the nearest
     hash: hashlib.blake2b = field(default_factory=hashlib.blake2b)
@@ -58,6 +81,7 @@ class Track:
     next_pts: int | None = None
     has_begun: bool = False
     written: int = 0
+    end: int = 0  # of the last packet, in the output's ticks
     damaged: int = 0  # packets that could not be written
 
     def start_clock(self) -> None:
@@ -69,8 +93,16 @@ class Track:
 
     def packets_from(self, packet: Packet) -> Iterator[Packet]:
         """What is written of a packet of the source, with its times in the output; nothing when it is left out."""
+        if self.sound is not None:
+            yield from self._encoded(self.sound.packets_from(packet))
+            return
         for one in self._filtered(packet):
             yield from self._timed(one)
+
+    def rest(self) -> Iterator[Packet]:
+        """What is written after the source's last packet."""
+        if self.sound is not None:
+            yield from self._encoded(self.sound.flush())
 
     def result(self) -> CopiedStream:
         """What was written of the stream."""
@@ -80,7 +112,25 @@ class Track:
             times=self.times,
             time_base=self.base,
             source_tick=self.source_tick,
+            sound=self._sound(),
         )
+
+    def _sound(self) -> Sound | None:
+        """What the track must turn out to be, when it is a converted sound."""
+        if self.sound is None or not isinstance(self.out, AudioStream):
+            return None
+        context = self.out.codec_context
+        return Sound(
+            rate=context.sample_rate,
+            channels=context.layout.nb_channels,
+            end=self.end * self.base,
+            frame=Fraction(context.frame_size, context.sample_rate),
+        )
+
+    def _encoded(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        for packet in packets:
+            self._place(packet, packet.pts or 0, packet.dts or 0, packet.duration or 0)
+            yield packet
 
     def _filtered(self, packet: Packet) -> list[Packet]:
         """The packet in the form that the container holds; nothing while parts of it are missing, or damaged."""
@@ -158,7 +208,10 @@ class Track:
         packet.duration = self._ticks(pts + duration) - shown if duration else 0
         packet.time_base = self.base
         packet.stream = self.out
+        if not packet.size:  # FLAC's last: it tells the muxer what the header has to say
+            return
         self.written += 1
+        self.end = packet.pts + packet.duration
         if not is_filler(self.info.codec, packet):
             self.hash.update(packet)
             self.times.append(packet.pts)
@@ -168,6 +221,10 @@ def open_track(
     expected: ExpectedStream, template: Stream, added: Stream, *, container: Container, schedule: Schedule
 ) -> Track:
     """A track from the source's stream `template` to the output's stream `added`; its clock starts with the header."""
+    sound = None
+    if expected.is_converted and isinstance(template, AudioStream) and isinstance(added, AudioStream):
+        begin = -schedule.shift if schedule.start is None else schedule.start  # no player shows what lies before zero
+        sound = SoundConverter(template, added.codec_context, begin=begin, end=schedule.stop)
     extradata = template.codec_context.extradata or b""
     is_annexb = expected.codec in ("h264", "hevc", "vvc") and not extradata.startswith(b"\x01")
     return Track(
@@ -177,9 +234,10 @@ def open_track(
         expected=expected,
         container=container,
         schedule=schedule,
-        source_tick=template.time_base or Fraction(1, 90_000),
-        filter=_filter(expected.codec, template),
+        source_tick=sound.tick if sound else template.time_base or Fraction(1, 90_000),
+        filter=_filter(expected, template, added),
         is_rewritten=is_annexb,
+        sound=sound,
     )
 
 
@@ -196,6 +254,9 @@ def copied_packets(source: InputContainer, tracks: Sequence[Track], notes: list[
         track = by_index[packet.stream.index]
         for timed in track.packets_from(packet):
             yield (timed.dts or 0) * float(track.base), timed
+    for track in tracks:
+        for timed in track.rest():
+            yield (timed.dts or 0) * float(track.base), timed
 
 
 def is_filler(codec: str, packet: Packet) -> bool:
@@ -203,8 +264,13 @@ def is_filler(codec: str, packet: Packet) -> bool:
     return codec == "mov_text" and packet.size == 2 and bytes(packet) == b"\0\0"
 
 
-def _filter(codec: str, template: Stream) -> BitStreamFilterContext | None:
-    """What the muxers would do on their own, done here, so that it is known what they are given."""
+def _filter(expected: ExpectedStream, template: Stream, added: Stream) -> _Filter | None:
+    """A converter of texts, or what the muxers would do on their own, done here so that it is known what they get."""
+    codec = expected.codec
+    if expected.is_converted and isinstance(template, SubtitleStream) and isinstance(added, SubtitleStream):
+        return TextConverter(template.codec_context, added.codec_context)
+    if expected.is_converted:
+        return None
     if codec == "aac" and not template.codec_context.extradata:  # ADTS, from transport streams
         return BitStreamFilterContext("aac_adtstoasc", template)
     if codec == "hdmv_pgs_subtitle":  # Blu-ray splits a picture over packets; damaged, it would end in another stream

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
@@ -31,6 +32,8 @@ class FoundTrack:
     hash: hashlib.blake2b = field(default_factory=hashlib.blake2b)
     hidden: int = 0  # packets that the container tells players not to show
     end: Fraction | None = None  # seconds, as far as the container says it of this stream
+    rate: int | None = None  # samples a second, of sound
+    channels: int | None = None  # of sound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,10 @@ def _read_tracks(file: InputContainer, wanted: Sequence[StreamInfo], cancel: Can
             track.times.append(UNTOLD if packet.pts is None else packet.pts)
             track.hash.update(packet)
     for index, track in tracks.items():
-        track.end = _end(file.streams[index], track)
+        stream = file.streams[index]
+        track.end = _end(stream, track)
+        if isinstance(stream, AudioStream):
+            track.rate, track.channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
     return tracks
 
 

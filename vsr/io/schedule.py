@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from vsr.frames import MediaInfo, SegmentFile, StreamPlan
+from vsr.io.audio import sound_target
 from vsr.io.container import Container
 
 _FINEST_TIMESCALE = 10_000_000  # ticks a second of the mp4 header; more wants 64-bit durations after minutes
@@ -77,8 +79,11 @@ def movie_timescale(schedule: Schedule, plan: Sequence[StreamPlan], source: Inpu
     """Ticks in which mp4 counts when a track begins: exact for the picture, and for sound as far as it fits."""
     scale = schedule.time_base.denominator
     for entry in plan:
-        if entry.action == "copy" and entry.stream.kind == "audio":
-            rate = (source.streams[entry.stream.index].time_base or Fraction(1)).denominator
+        stream = source.streams[entry.stream.index]
+        if entry.action in ("copy", "convert") and isinstance(stream, AudioStream):
+            rate = (stream.time_base or Fraction(1)).denominator
+            if entry.codec is not None:
+                rate = sound_target(stream.codec_context, entry.codec).rate
             if math.lcm(scale, rate) <= _FINEST_TIMESCALE:
                 scale = math.lcm(scale, rate)
     while scale < 10_000:
