@@ -1,10 +1,16 @@
 """`vsr train`: from pictures or clips to weights that `vsr upscale` uses."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vsr.cli.options import DEVICE
+from vsr.events import NoteEvent
+
+if TYPE_CHECKING:
+    from vsr.train.start import Run
 
 _PATH = click.Path(path_type=Path)
 
@@ -76,7 +82,9 @@ def train(
     from vsr.train.start import described, plan_run, read_settings, train
     from vsr.train.team import Team
 
-    cancel = Cancel()
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run prints TOML: leave --json out")
+    cancel, is_silent = Cancel(), quiet or as_json
     with display(quiet=quiet, as_json=as_json) as on_event, stop_on_signals(cancel, on_event):
         show_logs(quiet=quiet, verbose=False)
         settings = read_settings(preset, overrides, stages=[name for name in stages if name != "all"], is_smoke=smoke)
@@ -88,17 +96,28 @@ def train(
             device=device,
             is_compiled=is_compiled,
             is_smoke=smoke,
+            is_trial=dry_run,
         )
         team = Team.join(on_cpu=device == "cpu")
         run = plan_run(settings, order, out=out or Path("runs") / Path(preset).stem, start=start, team=team)
-        if dry_run:
-            click.echo(as_toml(*run.settings), nl=False)
-        if not quiet and team.is_first:
-            for problem in run.plan.problems:
-                click.echo(f"left out: {problem}", err=True)
+        if not is_silent and team.is_first:
             for name, value in described(run).items():
                 click.echo(f"{name:<10} {value}", err=True)
-        if not dry_run:
-            path = train(run, tell=on_event, cancel=cancel, team=team, metric_weights=metric_weights, exports=exports)
-            if not quiet and team.is_first:
-                click.echo(f"{path}: done", err=True)
+        if team.is_first:
+            _tell(run, on_event)
+        if dry_run:
+            click.echo(as_toml(*run.settings), nl=False)
+            return
+        if not is_silent and team.is_first and not run.folder.has_begun:
+            click.echo(f"\n{as_toml(*run.settings)}", err=True)
+        path = train(run, tell=on_event, cancel=cancel, team=team, metric_weights=metric_weights, exports=exports)
+        if not is_silent and team.is_first:
+            click.echo(f"{path}: done", err=True)
+
+
+def _tell(run: "Run", on_event: Callable[[NoteEvent], None]) -> None:
+    """What was left out, and what else one should know."""
+    for problem in run.plan.problems:
+        on_event(NoteEvent(message=f"left out: {problem}"))
+    for note in run.plan.notes:
+        on_event(NoteEvent(message=note))

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from vsr.degradation import Degradation
 from vsr.engine.tune import available_cores, choose_device, fast_types
-from vsr.errors import ConfigError, ModelError
+from vsr.errors import ConfigError, MediaError, ModelError
 from vsr.models.build import build, initialise
 from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
@@ -22,13 +23,14 @@ from vsr.train.material import Footage, Pair, Still
 from vsr.train.perceptual import Perceptual
 from vsr.train.scan import scan
 from vsr.train.storage import check_codecs
-from vsr.train.store import available_bytes
+from vsr.train.store import available_bytes, read_picture
 from vsr.train.team import Team
 from vsr.train.validate import held_back
-from vsr.train.vgg_weights import default_folders, download, find_perceptual_weights
-from vsr.training import Losses, Precision, Training
+from vsr.train.vgg_weights import URL, default_folders, download, find_perceptual_weights
+from vsr.training import Losses, Precision, Stage, Training
 
 TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DIGEST_LENGTH = 16
 ADAM_COPIES = 4  # of a float32 weight in a state: itself, its average, two moments
 
 
@@ -43,6 +45,7 @@ class Order:
     device: str = "auto"
     is_compiled: bool = False
     is_smoke: bool = False
+    is_trial: bool = False  # nothing is fetched or written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class Plan:
     threads: int
     perceptual: Path | None
     is_compiled: bool
+    room: "Room"
     problems: tuple[str, ...]  # files that are left out, and why
     notes: tuple[str, ...]
 
@@ -76,6 +80,17 @@ class Plan:
             "perceptual": "" if self.perceptual is None else self.perceptual.name,
             "compiled": self.is_compiled,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a run takes, about, in bytes."""
+
+    state: int  # one of them
+    states: int  # all that its folder will hold at once
+    pool: int  # pairs in memory
+    free_memory: int
+    free_disk: int
 
 
 def prepare(training: Training, degradation: Degradation, order: Order, *, team: Team, out: Path) -> Plan:
@@ -95,13 +110,12 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
         seed=training.seed,
         fit=training.data.fit,
     )
-    materials, val, lows, notes = _divided(found.materials, order, training)
+    materials, val, lows, notes, damaged = _divided(found.materials, order, training)
     device, why = choose_device(order.device) if team.device is None else (team.device, "this process's")
     workers = available_cores() - 1 if training.data.workers is None else training.data.workers
-    perceptual, missing = _perceptual(training, order)
-    _check_room(training, out)
+    perceptual, lacking, said = _perceptual(training, order)
     return Plan(
-        training=missing or training,
+        training=lacking or training,
         degradations=degradations,
         materials=materials,
         val=val,
@@ -114,8 +128,9 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
         threads=_threads(max(0, workers)),
         perceptual=perceptual,
         is_compiled=order.is_compiled,
-        problems=found.problems,
-        notes=(*notes, *(["no perceptual weights are found: that loss is left out"] if missing else [])),
+        room=_room(training, out),
+        problems=(*found.problems, *damaged),
+        notes=(*notes, *said),
     )
 
 
@@ -203,17 +218,52 @@ def state_bytes(training: Training) -> int:
 
 def _divided(
     materials: Sequence[Still | Footage | Pair], order: Order, training: Training
-) -> tuple[tuple[Still | Footage | Pair, ...], tuple[Path, ...], dict[Path, Path], list[str]]:
-    """What is trained on and what is judged on."""
+) -> tuple[tuple[Still | Footage | Pair, ...], tuple[Path, ...], dict[Path, Path], list[str], list[str]]:
+    """What is trained on and what is judged on, notes on that, and why pictures to judge by were left out."""
     if order.val:
-        judged = scan(order.val, scale=training.scale, least_px=1).materials
-        return tuple(materials), *_truths(judged), []
-    kept = set(held_back([_truth(m) for m in materials], training.validation.pictures))
-    judged = [m for m in materials if _truth(m) in kept]
+        found = scan(order.val, scale=training.scale, least_px=1)
+        judged, damaged = _whole(found.materials)
+        if not judged:
+            raise ConfigError(f"--val: none of its pictures can be decoded; the first: {damaged[0]}")
+        return tuple(materials), *_truths(judged), [], [*found.problems, *damaged]
+    damaged: list[str] = []
+    while True:  # until what is held back can be read
+        kept = set(held_back([_truth(m) for m in materials], training.validation.pictures))
+        judged, more = _whole([m for m in materials if _truth(m) in kept])
+        if not more:
+            break
+        damaged += more
+        materials = [m for m in materials if _truth(m) not in kept or m in judged]
+        if not materials:
+            raise ConfigError(f"data: no picture can be decoded; the first: {damaged[0]}")
     if len(materials) == 1:
-        return tuple(materials), *_truths(judged), ["the only file is trained on and judged by: give --val"]
+        return tuple(materials), *_truths(judged), ["the only file is trained on and judged by: give --val"], damaged
     note = f"{len(judged)} of {len(materials)} files are held back to judge by; --val gives others"
-    return tuple(m for m in materials if _truth(m) not in kept), *_truths(judged), [note]
+    return tuple(m for m in materials if _truth(m) not in kept), *_truths(judged), [note], damaged
+
+
+def _whole(
+    materials: Sequence[Still | Footage | Pair],
+) -> tuple[list[Still | Footage | Pair], list[str]]:
+    """Those whose pictures can be decoded, and why the others cannot."""
+
+    def why(material: Still | Footage | Pair) -> str:
+        try:
+            for path in _pictures(material):
+                read_picture(path)
+        except MediaError as e:
+            return str(e)
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        reasons = list(pool.map(why, materials))
+    return [m for m, reason in zip(materials, reasons, strict=True) if not reason], list(filter(None, reasons))
+
+
+def _pictures(material: Still | Footage | Pair) -> tuple[Path, ...]:
+    if isinstance(material, Pair):
+        return material.high, material.low
+    return (material.path,) if isinstance(material, Still) else ()
 
 
 def _truth(material: Still | Footage | Pair) -> Path:
@@ -225,40 +275,46 @@ def _truths(materials: Sequence[Still | Footage | Pair]) -> tuple[tuple[Path, ..
     return tuple(_truth(m) for m in materials), lows
 
 
-def _perceptual(training: Training, order: Order) -> tuple[Path | None, Training | None]:
-    """The weights of the perceptual loss; besides, for a smoke run without any, the settings without that loss."""
+def _perceptual(training: Training, order: Order) -> tuple[Path | None, Training | None, list[str]]:
+    """The weights of the perceptual loss, for a smoke run without any the settings without that loss, and notes."""
     if not any(stage.losses.perceptual for stage in training.stages):
-        return None, None
+        return None, None, []
     path = find_perceptual_weights(order.vgg, default_folders())
     if path is not None:
-        return path, None
-    if not order.is_smoke:
-        return download(default_folders()[0]), None
-    stages = tuple(
-        replace(
-            stage,
-            losses=replace(stage.losses, perceptual=0.0, l1=stage.losses.l1 or 1.0)
-            if stage.losses.perceptual
-            else stage.losses,
-        )
-        for stage in training.stages
-    )
-    return None, replace(training, stages=stages)
+        return path, None, []
+    if order.is_smoke:
+        return None, _without_perceptual(training), ["no perceptual weights are found: that loss is left out"]
+    folder = default_folders()[0]
+    if order.is_trial:
+        return None, None, [f"perceptual weights are not at hand: {URL} will be fetched into {folder}"]
+    return download(folder), None, []
 
 
-def _check_room(training: Training, out: Path) -> None:
+def _without_perceptual(training: Training) -> Training:
+    def without(stage: Stage) -> Stage:
+        if not stage.losses.perceptual:
+            return stage
+        return replace(stage, losses=replace(stage.losses, perceptual=0.0, l1=stage.losses.l1 or 1.0))
+
+    return replace(training, stages=tuple(map(without, training.stages)))
+
+
+def _room(training: Training, out: Path) -> Room:
     """Raises ConfigError when the states will not fit on the disk or the pool not into memory."""
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    needed, free = (3 + training.keep) * state_bytes(training), shutil.disk_usage(parent).free
+    one, count = state_bytes(training), 2 + len(training.stages) + training.keep  # last, best, at each stage's end
+    there = [path.stat().st_size for path in (out / "states").glob("*.pt")]
+    needed, free = max(one, (count + 1) * one - sum(there)), shutil.disk_usage(parent).free  # a new one beside the old
     if needed > free:
         raise ConfigError(f"{out}: its states need {needed >> 20} MB and {free >> 20} MB are free; make room or move")
-    side = side_of(training)
-    pool = training.data.pool * 3 * side * side
-    if pool > available_bytes():
+    truth, low = (side_of(training) // factor for factor in (1, training.scale))
+    pool, memory = training.data.pool * 3 * (truth**2 + low**2), available_bytes()
+    if pool > memory:
         raise ConfigError(
-            f"data.pool = {training.data.pool}: takes {pool >> 20} MB of {available_bytes() >> 20} MB free; give less"
+            f"data.pool = {training.data.pool}: takes {pool >> 20} MB of {memory >> 20} MB free; give less"
         )
+    return Room(state=one, states=count * one, pool=pool, free_memory=memory, free_disk=free)
 
 
 def _digest(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGEST_LENGTH]

@@ -35,7 +35,8 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        return self.config.is_file()
+        """Whether there is something to go on from; before the first state, nothing is lost by beginning anew."""
+        return self.state("last").is_file()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -85,9 +86,13 @@ class RunFolder:
                 part.unlink(missing_ok=True)
 
     def append(self, rows: "list[Mapping[str, object]]") -> None:
-        """Add lines to the log."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        """Add lines to the log. Raises MediaError when it cannot be written."""
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as e:
+            what = why_not_written(e, f"cannot be written: {e.strerror}; make room or choose another folder")
+            raise MediaError(f"{self.log}: {what}") from e
 
     def rows(self) -> list[dict[str, object]]:
         """The log's whole lines."""

@@ -20,11 +20,23 @@ from vsr.preset import load_training
 from vsr.stage import Cancel
 from vsr.train.config_file import as_toml, first_difference
 from vsr.train.plots import plots_possible
-from vsr.train.prepare import Order, Plan, prepare
+from vsr.train.prepare import DIGEST_LENGTH, Order, Plan, load_perceptual, new_generator, prepare, take_over
 from vsr.train.run_folder import RunFolder, State, load_state
+from vsr.train.schedule import Lengths, moving_groups
+from vsr.train.stage_parts import new_judge
+from vsr.train.store import shared_bytes
 from vsr.train.team import Team
 from vsr.train.trainer import Tell, Trainer
-from vsr.training import Training, shrunk_for_smoke
+from vsr.training import Length, Training, shrunk_for_smoke
+
+_FACTS = {  # as people call them
+    "files": "another number of files",
+    "data": "other files, or in another place",
+    "validation": "other files to judge by",
+    "device": "another device",
+    "perceptual": "other perceptual weights",
+    "compiled": "another --compile",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +89,10 @@ def plan_run(
     folder = RunFolder(out)
     plan = prepare(*settings, order, team=team or Team(), out=out)
     resolved = (plan.training, settings[1])
+    if not folder.has_begun and folder.model.is_file():
+        raise ConfigError(f"{out}: holds weights, but no states/last.pt to go on from; choose another --out")
+    beginning = _beginning(start) if start and not folder.has_begun else None
+    _check_networks(plan, beginning, start)
     if folder.has_begun:
         begun, damage = load_training(str(folder.config))
         difference = first_difference((_comparable(begun), damage), (_comparable(plan.training), settings[1]))
@@ -85,7 +101,7 @@ def plan_run(
                 f"{out}: was begun with other settings: {difference}; give --from {out} and another --out"
             )
         plan = _as_begun(folder, plan)
-    return Run(plan=plan, folder=folder, settings=resolved, beginning=_beginning(start) if start else None)
+    return Run(plan=plan, folder=folder, settings=resolved, beginning=beginning)
 
 
 def train(
@@ -109,9 +125,7 @@ def train(
         if run.plan.problems and team.is_first:
             run.folder.write_text(run.folder.path / "problems.txt", "\n".join(run.plan.problems) + "\n")
         team.wait()
-        for note in run.plan.notes:
-            tell(NoteEvent(message=note))
-        if not plots_possible():
+        if not plots_possible() and team.is_first:
             tell(NoteEvent(message="no curves are drawn: matplotlib is missing; install vsr[train]"))
         trainer = Trainer(run.plan, run.folder, team, tell, cancel, lpips=_lpips(metric_weights, run.plan.device))
         trainer.run(run.beginning)
@@ -130,21 +144,50 @@ def export_pth(folder: RunFolder) -> Path:
     return path
 
 
+def _check_networks(plan: Plan, beginning: State | None, start: str) -> None:
+    """Make every network once, before anything is written. Raises ConfigError or ModelError, one line."""
+    training = plan.training
+    net, _ = new_generator(training)
+    if beginning is not None:
+        learned = beginning["learner"]
+        assert isinstance(learned, dict)
+        take_over(net, learned["averaged"] or learned["net"], start)
+    names = [name for name, _ in net.named_parameters()]
+    for index, stage in enumerate(training.stages):
+        moving_groups(names, stage, Lengths.of(stage, files=len(plan.materials)), 0)
+        new_judge(training, index)
+    if plan.perceptual is not None:
+        load_perceptual(plan.perceptual, next(s.losses for s in training.stages if s.losses.perceptual))
+
+
 def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
     """The plan with the threads of the begun run. Raises ConfigError when that was made of something else."""
     if not folder.facts.is_file():
         return plan
-    before = json.loads(folder.facts.read_text(encoding="utf-8"))
+    try:
+        before = json.loads(folder.facts.read_text(encoding="utf-8"))
+        threads = max(1, int(before.get("threads", plan.threads)))
+    except (OSError, ValueError, TypeError, AttributeError) as e:
+        raise ConfigError(f"{folder.facts}: cannot be read; remove it to go on, with nothing compared") from e
     for name, value in plan.facts.items():
         if before.get(name) != value:
             raise ConfigError(
-                f"{folder.path}: was begun with {name} = {before.get(name)}, now it is {value}; "
+                f"{folder.path}: was begun with {_FACTS[name]}{_both(before.get(name), value)}; "
                 f"use what it was begun with, or --from {folder.path} and another --out"
             )
     notes = list(plan.notes)
     if before.get("torch") != torch.__version__:
         notes.append(f"begun with torch {before.get('torch')}: from here on not bit for bit what that would have given")
-    return replace(plan, threads=int(before.get("threads", plan.threads)), notes=tuple(notes))
+    return replace(plan, threads=threads, notes=tuple(notes))
+
+
+def _both(before: object, now: object) -> str:
+    """The values, where they tell people something."""
+    return (
+        ""
+        if isinstance(now, str) and len(now) == DIGEST_LENGTH
+        else f": {before or 'none'} there, {now or 'none'} here"
+    )
 
 
 def _comparable(training: Training) -> Training:
@@ -172,18 +215,40 @@ def _lpips(given: Sequence[Path], device: torch.device) -> Lpips | None:
     return Lpips.load(found.squeeze, found.lpips).to(device)
 
 
-def described(run: Run) -> dict[str, object]:
-    """The resolved settings and what was found, for people and `--dry-run`."""
-    plan = run.plan
-    return {
-        "out": str(run.folder.path),
-        "goes_on": run.folder.has_begun,
-        "device": f"{plan.device}: {plan.why_device}",
-        "type": str(plan.dtype).removeprefix("torch."),
-        "workers": plan.workers,
-        "threads": plan.threads,
-        "files": len(plan.materials),
-        "decoded_mb": plan.decoded_bytes >> 20,
-        "judged_by": len(plan.val),
-        "left_out": len(plan.problems),
+def described(run: Run) -> dict[str, str]:
+    """What was found and what it takes, for people, by what it is about."""
+    plan, training = run.plan, run.plan.training
+    net = new_generator(replace(training, generator=replace(training.generator, init="")))[0]
+    stages = [f"{stage.name} {_length(stage.length)}" for stage in training.stages]
+    decoded = plan.decoded_bytes
+    is_kept = decoded <= min(plan.room.free_memory, shared_bytes()) // 2
+    memory = [
+        f"{_megabytes(plan.room.pool)} of pairs",
+        f"{_megabytes(decoded)} of pictures" if is_kept else "pictures read when needed",
+        f"{_megabytes(plan.room.state)} of weights and moments",
+    ]
+    rows = {
+        "folder": f"{run.folder.path}, {'goes on' if run.folder.has_begun else 'new'}",
+        "network": f"{training.generator.arch} x{training.scale}, {sum(p.numel() for p in net.parameters()):,} weights",
+        "stages": ", then ".join(stages),
+        "data": f"{_count(plan.materials, 'file')}, judged by {len(plan.val)}, {len(plan.problems)} left out",
+        "device": f"{plan.device}: {plan.why_device}" if plan.why_device else str(plan.device),
+        "computing": f"{str(plan.dtype).removeprefix('torch.')}, {plan.threads} threads, {plan.workers} workers",
+        "memory": f"{', '.join(memory)}, and what a batch takes; {_megabytes(plan.room.free_memory)} free",
+        "disk": f"{_megabytes(plan.room.states)} of states; {_megabytes(plan.room.free_disk)} free",
     }
+    if plan.perceptual is not None:
+        rows["perceptual"] = str(plan.perceptual)
+    return rows
+
+
+def _length(length: Length) -> str:
+    return f"{length:,} steps" if isinstance(length, int) else length
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{max(1, round(count / (1 << 20))):,} MB" if count else "0 MB"
