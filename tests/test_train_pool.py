@@ -109,6 +109,44 @@ def test_without_a_pool_every_pair_is_used_once():
     assert used == list(range(24))
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_shares_of_a_team_are_together_what_one_would_have(frames: int):
+    def shared(rank: int, size: int):
+        def stream(first: int):
+            source = noise(frames)
+            return (source(first * size + rank + size * further) for further in range(100))
+
+        share = {"capacity": 8 // size, "batch": 8 // size, "refresh": 8 // size // frames, "rank": rank, "size": size}
+        return pool(stream, frames=frames, jitter=0.2, **share)
+
+    with shared(0, 1) as alone, shared(0, 2) as first, shared(1, 2) as second:
+        for step in (0, 1, 4):
+            whole, *halves = (ring.batch_at(step) for ring in (alone, first, second))
+            for index in range(2):
+                # samples take turns
+                parts = [half[index].view(-1, frames, *half[index].shape[1:]) for half in halves]
+                together = torch.stack(parts, 1).flatten(0, 2)
+                assert torch.equal(together, whole[index])
+
+
+def test_a_pair_is_cut_alike_wherever_it_lies_in_a_batch():
+    with pool(ramps, capacity=8, batch=8) as large, pool(ramps, capacity=4, batch=4) as small:
+        low, _ = large.batch_at(0)
+        assert torch.equal(low[:4], small.batch_at(0)[0])
+
+
+def noise(frames: int):
+    """Samples of random pixels, made by their number."""
+
+    def made(number: int) -> Sample:
+        drawn = torch.Generator().manual_seed(number)
+        low = torch.randint(0, 256, (frames, 3, 8, 8), generator=drawn).byte()
+        truth = torch.randint(0, 256, (frames, 3, 32, 32), generator=drawn).byte()
+        return Sample(number=number, low=low, truth=truth, drawn=(), failures=0)
+
+    return made
+
+
 def test_a_batch_that_is_no_whole_number_of_samples_can_be_all_new():
     with pool(partial(numbered, frames=3), frames=3, capacity=8, batch=8, refresh=8 / 3) as ring:
         assert sorted(ring.batch_at(3)[0][:, 0, 0, 0].tolist()) == list(range(25, 33))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +20,19 @@ from vsr.stage import Cancel
 from vsr.train.learner import Learner
 from vsr.train.prepare import Order, prepare
 from vsr.train.run_folder import RunFolder, load_state
+from vsr.train.schedule import averaging_decay
 from vsr.train.team import Team
 from vsr.train.trainer import Trainer
 from vsr.training import Data, Discriminator, Generator, Losses, Optimizer, Stage, Training, Validation
 
 NET = Stage(length=10, batch=4, optimizer=Optimizer(lr=1e-3, decay="cosine", warmup=2, clip=1.0))
+JUDGE = Discriminator(kind="vgg", pooled=True, num_feat=4, dropout=0.3, smoothing=0.1, instance_noise=0.05, warmup=2)
 GAN = Stage(
     name="gan",
     length=10,
     batch=4,
     losses=Losses(l1=1.0, adversarial=0.1, tv=0.01, ldl=0.5, ramp=3),
-    discriminator=Discriminator(kind="vgg", pooled=True, num_feat=4, dropout=0.3, smoothing=0.1, instance_noise=0.05, warmup=2),
+    discriminator=JUDGE,
 )
 THAWING = replace(NET, name="thaw", unfreeze=(("body.4",), ("body.2",), ("body.0",)), unfreeze_every=4)
 TINY = Training(
@@ -81,6 +84,11 @@ def run(pictures: Path, out: Path, training: Training, **given) -> RunFolder:
     return folder
 
 
+def read(path: Path) -> Any:
+    """A state of whatever there is in it."""
+    return load_state(path)
+
+
 class Broken(Exception):  # noqa: N818
     pass
 
@@ -97,7 +105,7 @@ def stop_at(step: int, cancel: Cancel | None):
     return tell
 
 
-def same(first: object, second: object, where: str = "") -> None:
+def same(first, second, where="") -> None:
     """Assert that two states are equal, bit for bit."""
     assert type(first) is type(second), where
     if isinstance(first, torch.Tensor):
@@ -133,10 +141,9 @@ def test_a_run_that_was_broken_equals_an_unbroken_one(pictures, tmp_path, stages
         run(pictures, tmp_path / "broken", training, damage=damage, tell=stop_at(step, cancel), cancel=cancel)
     broken = run(pictures, tmp_path / "broken", training, damage=damage)
     for name in ("last", "best"):
-        same(load_state(whole.state(name)), load_state(broken.state(name)), name)
+        same(read(whole.state(name)), read(broken.state(name)), name)
     assert rows(whole) == rows(broken)
-    nets = [load_model(folder.model)[0].state_dict() for folder in (whole, broken)]
-    same(*nets)
+    same(load_model(whole.model)[0].state_dict(), load_model(broken.model)[0].state_dict())
 
 
 def test_training_brings_the_loss_down_and_its_file_upscales(pictures, tmp_path):
@@ -144,7 +151,7 @@ def test_training_brings_the_loss_down_and_its_file_upscales(pictures, tmp_path)
     folder = run(
         pictures, tmp_path / "run", replace(TINY, stages=(stage,), validation=Validation(every=50, crop=64, pictures=1))
     )
-    judged = [row for row in folder.rows() if row["kind"] == "val"]
+    judged = [row for row in rows(folder) if row["kind"] == "val"]
     assert [row["step"] for row in judged] == [0, 50, 100, 150]
     assert judged[-1]["val_loss"] < 0.97 * judged[0]["val_loss"]
     upscaler = vsr.load(folder.model)
@@ -174,12 +181,12 @@ def test_a_run_leaves_all_that_belongs_to_it(pictures, tmp_path):
 
 
 def test_a_generator_hears_the_judge_only_after_its_warm_up(pictures, tmp_path):
-    judge = replace(GAN.discriminator, start=3, warmup=4, every=2)
+    judge = replace(JUDGE, start=3, warmup=4, every=2)
     seen = []
     original = Learner.step
 
     def step(self, number, low, truth):
-        terms = original(self, number, low, truth)
+        terms: Any = original(self, number, low, truth)
         seen.append({name for name in terms if "adversarial" in name or name == "loss_d"})
         return terms
 
@@ -210,7 +217,7 @@ def test_only_unfrozen_groups_move_and_only_they_have_moments(pictures, tmp_path
         with pytest.raises(Broken):
             made.run()
     folder = run(pictures, tmp_path / "run", replace(TINY, stages=(stage,)))
-    state = load_state(folder.state("last"))["learner"]
+    state = read(folder.state("last"))["learner"]
     moved = {name for name, tensor in state["net"].items() if not torch.equal(tensor, before[name])}
     assert {name.rsplit(".", 1)[0] for name in moved} == {"body.4", "body.2"}  # body.0 begins to move at 8
     assert len(state["optimizer"]["param_groups"]) == 2
@@ -227,7 +234,7 @@ def test_steps_that_are_not_finite_are_skipped_and_then_undone(pictures, tmp_pat
         patch.setattr(Learner, "step", step)
         folder = run(pictures, tmp_path / "run", replace(TINY, stages=(NET,), max_skips=3), tell=notes.append)
     assert any("back to step 5, the rate times 0.5" in str(note) for note in notes)
-    assert load_state(folder.state("last"))["learner"]["rate_factor"] == 0.5
+    assert read(folder.state("last"))["learner"]["rate_factor"] == 0.5
 
 
 def test_a_loss_that_stays_not_finite_ends_the_run_and_keeps_the_batch(pictures, tmp_path):
@@ -269,7 +276,7 @@ def test_out_of_memory_computes_the_batch_in_smaller_parts(pictures, tmp_path):
     parted._forward = tight
     low = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     truth = low.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    terms = [learner.step(3, low, truth) for learner in (whole, parted)]
+    terms: Any = [learner.step(3, low, truth) for learner in (whole, parted)]
     assert sizes == [4, 2, 2]
     assert terms[0]["loss_l1"] == pytest.approx(terms[1]["loss_l1"], rel=1e-5)
     for a, b in zip(whole.net.parameters(), parted.net.parameters(), strict=True):
@@ -315,5 +322,214 @@ def test_a_stalled_stage_ends_early_when_asked(pictures, tmp_path):
     validation = Validation(every=1, crop=64, pictures=1, patience=2, best="colour_drift")
     stage = replace(NET, length=40, optimizer=Optimizer(lr=1e-9))
     folder = run(pictures, tmp_path / "run", replace(TINY, stages=(stage,), validation=validation))
-    assert max(row["step"] for row in folder.rows()) < 40
+    assert max(row["step"] for row in rows(folder)) < 40
     assert json.loads(folder.log.read_text().splitlines()[0])["best"] is True
+
+
+def learner_of(pictures, out, stage=NET, generator=TINY.generator, **changes) -> Any:
+    """A learner of one stage, as a run makes it, and the run's trainer."""
+    training = replace(TINY, generator=generator, stages=(replace(stage, precision="fp32"),), **changes)
+    made, _ = trainer(pictures, out, training)
+    return made._learner(0, load_like(training)), made
+
+
+def batch(seed=0):
+    low = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return low, low.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+RESIDUAL = Generator(arch="srresnet", num_feat=8, depth=8)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        RESIDUAL,
+        Generator(arch="rrdb", num_feat=8, depth=2, num_grow=4),
+        Generator(arch="rrdb_shuffle", num_feat=8, depth=2, num_grow=4),
+    ],
+    ids=lambda generator: generator.arch,
+)
+def test_checkpointing_changes_memory_and_nothing_else(pictures, tmp_path, generator):
+    kept, states = [], []
+    for is_on in (False, True):
+        learner, _ = learner_of(pictures, tmp_path / "run", generator=replace(generator, checkpointing=is_on))
+        bytes_held = 0
+
+        def hold(tensor):
+            nonlocal bytes_held
+            bytes_held += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            learner._forward(torch.rand(2, 3, 8, 8))  # kept until here; what is computed again is not
+        kept.append(bytes_held)
+        for step in range(2):
+            learner.step(step, *batch(step))
+        assert not any("forward" in vars(layer) for layer in learner.net.modules())
+        states.append(learner.state())
+    assert kept[1] < 0.75 * kept[0]
+    first, second = states
+    for name, tensor in first["net"].items():  # statistics of norms as well
+        torch.testing.assert_close(second["net"][name], tensor, rtol=0, atol=1e-7)
+    for index, moments in first["optimizer"]["state"].items():
+        torch.testing.assert_close(
+            second["optimizer"]["state"][index]["exp_avg"], moments["exp_avg"], rtol=1e-5, atol=1e-8
+        )
+
+
+@pytest.mark.parametrize("arch", ["compact", "srcnn"])
+def test_checkpointing_is_refused_where_there_are_no_blocks(arch):
+    with pytest.raises(ConfigError, match=rf"generator\.checkpointing: {arch} is not made of blocks"):
+        Generator(arch=arch, checkpointing=True)
+
+
+def test_a_skipped_step_leaves_the_statistics_of_norms(pictures, tmp_path):
+    learner, _ = learner_of(pictures, tmp_path / "run", stage=GAN, generator=RESIDUAL)
+    before = learner.state()
+    original = learner.net.conv_first.forward
+    learner.net.conv_first.forward = lambda x: original(x) * float("inf")  # as an activation that overflows
+    assert learner.step(0, *batch()) is None
+    same(before["net"], learner.state()["net"])
+    same(before["judge"], learner.state()["judge"])
+
+
+def test_the_judge_keeps_no_trace_of_the_generators_half(pictures, tmp_path):
+    stage = replace(GAN, discriminator=replace(JUDGE, warmup=0, every=4))
+    learner, _ = learner_of(pictures, tmp_path / "run", stage=stage)
+    before = learner.state()["judge"]
+    assert "loss_adversarial" in learner.step(1, *batch())
+    same(before, learner.state()["judge"])
+
+
+def test_ldl_leaves_averaged_statistics_alone(pictures, tmp_path):
+    stage = replace(GAN, discriminator=None, losses=Losses(l1=1.0, ldl=1.0), ema=0.5)
+    learner, _ = learner_of(pictures, tmp_path / "run", stage=stage, generator=RESIDUAL)
+    learner.step(0, *batch())
+    ours, averaged = learner.net.bn_body.num_batches_tracked, learner.averaged.bn_body.num_batches_tracked
+    assert (int(ours), int(averaged)) == (1, 1)
+    begun = torch.zeros_like(learner.net.bn_body.running_mean)
+    share = 1 - averaging_decay(1, 0.5)
+    torch.testing.assert_close(
+        learner.averaged.bn_body.running_mean, begun.lerp(learner.net.bn_body.running_mean, share)
+    )
+
+
+def test_a_scale_that_is_too_large_is_no_skipped_step(pictures, tmp_path):
+    made, _ = trainer(pictures, tmp_path / "run", replace(TINY, stages=(replace(NET, precision="fp16"),)))
+    learner: Any = made._learner(0, load_like(TINY))
+    learner._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)  # a gradient of a few overflows float32 itself
+    before, overflows = learner.state()["net"], 0
+    while "overflow" in (terms := learner.step(0, *batch())):
+        same(before, learner.state()["net"])
+        overflows += 1
+    assert overflows > 3
+    assert np.isfinite(terms["grad_norm"])
+
+
+def test_a_gradient_that_no_scale_mends_is_a_skipped_step(pictures, tmp_path):
+    made, _ = trainer(pictures, tmp_path / "run", replace(TINY, stages=(replace(NET, precision="fp16"),)))
+    learner: Any = made._learner(0, load_like(TINY))
+    learner._scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    learner.net.body[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+    found = [learner.step(0, *batch()) for _ in range(4)]
+    assert ["overflow" in terms if terms else None for terms in found] == [True, True, None, None]
+
+
+def test_parts_of_a_batch_draw_noise_of_their_own(pictures, tmp_path):
+    judge = replace(JUDGE, warmup=0, instance_noise=0.5)
+    learner, _ = learner_of(pictures, tmp_path / "run", stage=replace(GAN, accumulate=2, discriminator=judge))
+    seen, original = [], learner.judge.forward
+    learner.judge.forward = lambda x: (seen.append(x.detach()), original(x))[1]
+    low, truth = (x[:1].expand(4, -1, -1, -1) for x in batch())
+    learner.step(0, low, truth)
+    assert len(seen[0]) == 2
+    assert not torch.equal(seen[0], seen[1])  # the generator's half, one picture four times
+
+
+def test_another_runs_moments_come_without_its_settings(pictures, tmp_path):
+    judge = replace(JUDGE, warmup=0)
+    old, _ = learner_of(pictures, tmp_path / "old", stage=replace(GAN, discriminator=judge))
+    old.step(0, *batch())
+    slow = Optimizer(lr=1e-5, betas=(0.5, 0.9), weight_decay=0.1)
+    stage = replace(GAN, optimizer=slow, discriminator=replace(judge, optimizer=slow))
+    new, _ = learner_of(pictures, tmp_path / "new", stage=stage)
+    new.adopt(old.state())
+    for name in ("optimizer", "judge_optimizer"):
+        mine, theirs = new.state()[name], old.state()[name]
+        same(mine["state"], theirs["state"])
+        group = mine["param_groups"][0]
+        assert (group["betas"], group["weight_decay"], group["lr"]) == ((0.5, 0.9), 0.1, 1e-5)
+    same(new.state()["judge"], old.state()["judge"])
+
+
+def test_a_judge_begins_with_the_weights_of_its_file(pictures, tmp_path):
+    folder = run(pictures, tmp_path / "run", replace(TINY, stages=(replace(GAN, length=1),)))
+    begun = replace(GAN, discriminator=replace(JUDGE, init=str(folder.state("last"))))
+    learner, _ = learner_of(pictures, tmp_path / "next", stage=begun)
+    same(learner.state()["judge"], read(folder.state("last"))["learner"]["judge"])
+    wide = replace(GAN, discriminator=replace(JUDGE, num_feat=8, init=str(folder.state("last"))))
+    with pytest.raises(ModelError, match=r"last\.pt: weights of another discriminator"):
+        learner_of(pictures, tmp_path / "wide", stage=wide)
+
+
+def test_odd_sides_are_judged_by_networks_that_take_even_ones(pictures, tmp_path):
+    small = Generator(arch="rrdb", num_feat=4, depth=1, num_grow=4)
+    odd = Validation(every=5, crop=66, pictures=1)  # 33 small pixels
+    folder = run(pictures, tmp_path / "run", replace(TINY, scale=2, generator=small, stages=(NET,), validation=odd))
+    assert folder.model.is_file()
+    with pytest.raises(ConfigError, match="crop = 34: this network takes multiples of 4"):
+        run(pictures, tmp_path / "odd", replace(TINY, scale=2, generator=small, stages=(replace(NET, crop=34),)))
+
+
+def test_a_figure_that_cannot_be_had_is_refused_before_the_run(pictures, tmp_path):
+    with pytest.raises(ConfigError, match=r"validation\.best = lpips: its weights are missing"):
+        trainer(pictures, tmp_path / "run", replace(TINY, validation=replace(TINY.validation, best="lpips")))
+
+
+def test_a_stage_can_go_back_to_its_beginning(pictures, tmp_path):
+    original = Learner.step
+
+    def step(self, number, low, truth):
+        return None if self._setting.stage_number == 1 and self.rate_factor == 1 else original(self, number, low, truth)
+
+    notes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "step", step)
+        run(pictures, tmp_path / "run", replace(TINY, max_skips=3), tell=notes.append)
+    assert any("back to step 10, the rate times 0.5" in str(note) for note in notes)
+
+
+def test_a_stage_that_stalled_is_over_when_the_run_goes_on(pictures, tmp_path):
+    validation = Validation(every=1, crop=64, pictures=1, patience=2, best="colour_drift")
+    stages = (replace(NET, length=40, optimizer=Optimizer(lr=1e-9)), replace(NET, name="next", length=3))
+    training = replace(TINY, stages=stages, validation=validation, save_every=0)
+    whole = run(pictures, tmp_path / "whole", training)
+    made, folder = trainer(pictures, tmp_path / "broken", training)
+    original = made._run_stage
+
+    def broken(index, *rest):
+        if index == 1:
+            raise Broken
+        return original(index, *rest)
+
+    with pytest.MonkeyPatch.context() as patch, folder.held():
+        patch.setattr(made, "_run_stage", broken)
+        with pytest.raises(Broken):
+            made.run()
+    again = run(pictures, tmp_path / "broken", training)
+    same(read(whole.state("last")), read(again.state("last")))
+
+
+def test_colours_are_noted_when_they_go_and_not_again(pictures, tmp_path):
+    drifts = iter([50.0, 50.0, 50.0, 0.0, 50.0])
+    original, notes = Trainer._measured, []
+
+    def measured(self, index, learner):
+        found = original(self, index, learner)
+        return replace(found, figures={**found.figures, "colour_drift": next(drifts)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_measured", measured)
+        run(pictures, tmp_path / "run", replace(TINY, stages=(replace(NET, length=20),)), tell=notes.append)
+    assert [note.message[:8] for note in notes if "colours" in str(note)] == ["step 5: ", "step 20:"]

@@ -73,7 +73,10 @@ class Team:
     @property
     def device(self) -> torch.device | None:
         """The device that is this process's, or None when alone."""
-        return None if self._accelerator is None else self._accelerator.device
+        if self._accelerator is None:
+            return None
+        device = self._accelerator.device
+        return device if device.type == "cuda" else torch.device("cpu")  # Accelerate numbers even the only one
 
     def share_of(self, batch: int, name: str) -> int:
         """This process's part of a batch of the whole team. Raises ConfigError, with `name`, when there is a rest."""
