@@ -9,7 +9,6 @@ prints. Linux only, for memory is read from /proc.
 import itertools
 import multiprocessing
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,23 +21,21 @@ from torch import Tensor
 
 from benchmarks.report import ROOT, described, machine, save, table, write_table
 from vsr.preset import load_preset, preset_names
-from vsr.stage import Cancel
-from vsr.train.learner import Learner
+from vsr.train.material import Material, Pair, stored
 from vsr.train.pool import PairPool
 from vsr.train.prepare import Order, Plan, new_generator, prepare, type_of
-from vsr.train.run_folder import RunFolder
 from vsr.train.schedule import Lengths
+from vsr.train.stage_parts import new_learner, new_pool
 from vsr.train.start import read_settings
 from vsr.train.team import Team
-from vsr.train.trainer import Trainer
-from vsr.training import Stage, Training
+from vsr.training import Training
 
 DOCUMENT = ROOT / "docs" / "training.md"
 ROUNDS = 3
-ROUND_S = 3.0  # at least, and one step
+ROUND_S = 2.0  # at least, and one step
 REST_S = 2.0  # until workers have made the few samples they make ahead, and take no more time
 # A step is to take seconds on a small machine, not minutes; how many images a second it sees hardly depends on these.
-SMALLER_BATCHES = {"real_world": 2, "anime": 4, "esrgan": 4, "finetune": 4}
+SMALLER_BATCHES = {"real_world": 1, "anime": 2, "esrgan": 2, "film": 4, "finetune": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +56,18 @@ def trained_presets() -> list[str]:
 
 def measure(task: Task) -> dict[str, object]:
     """All figures of one preset. To be called in a process of its own, for the peak of memory is the process's."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        order = Order(data=task.data, vgg=task.vgg, device=task.device)
-        training, degradation = read_settings(task.preset, [f"data.workers={task.workers}"])
-        plan = prepare(_with_smaller_batches(training, task), degradation, order, team=Team(), out=out)
-        trainer = Trainer(plan, RunFolder(out), Team(), lambda event: print(event, flush=True), Cancel())
-        torch.set_num_threads(plan.threads)
-        rows = [row for indices in _of_one_pool(plan.training) for row in _measure_stages(task, plan, trainer, indices)]
+    order = Order(data=task.data, vgg=task.vgg, device=task.device)
+    training, degradation = read_settings(task.preset, [f"data.workers={task.workers}"])
+    # Of a run's folder only its disk is looked at.
+    plan = prepare(_with_smaller_batches(training, task), degradation, order, team=Team(), out=Path("runs"))
+    torch.set_num_threads(plan.threads)
+    materials, store = stored(plan.materials)
+    rows = [row for indices in _of_one_pool(plan.training) for row in _measure_stages(task, plan, materials, indices)]
     return {
         "threads": plan.threads,
-        "files": len(plan.materials),
+        "files": len(materials),
         "perceptual": "" if plan.perceptual is None else plan.perceptual.name,
-        "shared_mb": _memory_mb("self", "RssShmem"),
+        "shared_mb": store.bytes >> 20,
         "rows": rows,
     }
 
@@ -93,32 +89,28 @@ def _of_one_pool(training: Training) -> list[list[int]]:
     return [list(group) for _, group in itertools.groupby(range(len(training.stages)), key=data_of)]
 
 
-def _measure_stages(task: Task, plan: Plan, trainer: Trainer, indices: list[int]) -> Iterator[dict[str, object]]:
-    with trainer._pool(indices[0]) as pool:
+def _measure_stages(
+    task: Task, plan: Plan, materials: tuple[Material | Pair, ...], indices: list[int]
+) -> Iterator[dict[str, object]]:
+    with new_pool(plan, indices[0], materials, Team()) as pool:
         batches = _batches(pool)
         next(batches)
-        stages = [plan.training.stages[index] for index in indices]
-        data = best_rate(lambda: next(batches), stages[0].batch, plan.device)
-        for index, stage in zip(indices, stages, strict=True):
-            row = _measure_stage(task, plan, trainer._learner(index, new_generator(plan.training)[0]), stage, batches)
-            row["data_per_s"] = round(data, 1)
-            row["main_mb"] = _memory_mb("self", "VmHWM") - _memory_mb("self", "RssShmem")
-            workers = [str(child.pid) for child in multiprocessing.active_children()]
-            row["worker_mb"] = max(
-                (_memory_mb(pid, "VmHWM") - _memory_mb(pid, "RssShmem") for pid in workers), default=0
-            )
+        data = best_rate(lambda: next(batches), plan.training.stages[indices[0]].batch, plan.device)
+        for index in indices:
+            row = {**_measure_stage(task, plan, index, batches), "data_per_s": round(data, 1), **_memory()}
             print(row, flush=True)
             yield row
 
 
-def _measure_stage(
-    task: Task, plan: Plan, learner: Learner, stage: Stage, batches: Iterator[tuple[Tensor, Tensor]]
-) -> dict[str, object]:
+def _measure_stage(task: Task, plan: Plan, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, object]:
     """Speeds in the middle of the stage, when all that warms up or unfreezes takes part."""
+    stage = plan.training.stages[index]
+    lengths = Lengths.of(stage, files=len(plan.materials))
     on_device = plan.device.type == "cuda"
     if on_device:
         torch.cuda.reset_peak_memory_stats(plan.device)
-    steps = itertools.count(Lengths.of(stage, files=len(plan.materials)).stage // 2)
+    learner, _ = new_learner(plan, index, new_generator(plan.training)[0], lengths, Team())
+    steps = itertools.count(lengths.stage // 2)
 
     def step(batch: tuple[Tensor, Tensor]) -> None:
         if learner.step(next(steps), *batch) is None:
@@ -142,6 +134,15 @@ def _measure_stage(
     if on_device:
         row["device_mb"] = torch.cuda.max_memory_allocated(plan.device) >> 20
     return row
+
+
+def _memory() -> dict[str, object]:
+    """Peaks in MB of this process and of the largest that makes samples, less what they share."""
+    own, *others = (
+        _memory_mb(pid, "VmHWM") - _memory_mb(pid, "RssShmem")
+        for pid in ("self", *(str(child.pid) for child in multiprocessing.active_children()))
+    )
+    return {"main_mb": own, "worker_mb": max(others, default=0)}
 
 
 def _batches(pool: PairPool) -> Iterator[tuple[Tensor, Tensor]]:
@@ -194,10 +195,11 @@ def report(figures: dict) -> str:
         *(["on the device"] if "device_mb" in rows[0] else []),
     )
     notes = (
-        f"Speeds are images a second, the best of {ROUNDS} rounds; memory is the peak in MB, besides the decoded "
-        f"pictures, {figures['shared_mb']} MB which all processes share. Waiting is what the step loses against one "
-        f"that sees the same batch again and again. Pictures: {figures['files']}; processes that make samples: "
-        f"{figures['workers']}; threads that compute: {figures['threads']}; perceptual loss: {figures['perceptual']}."
+        f"Speeds are images a second, the best of {ROUNDS} rounds. The device waits: what a step loses to one that "
+        f"sees the same batch again and again. Memory is the peak in MB, besides the decoded pictures, up to "
+        f"{figures['shared_mb']} MB, which all processes share. Pictures: up to {figures['files']}; processes that "
+        f"make samples: {figures['workers']}; threads that compute: {figures['threads']}; perceptual loss: "
+        f"{figures['perceptual']}."
     )
     return f"{table(header, lines)}\n\n{notes} {described(figures)}"
 
