@@ -5,7 +5,6 @@ in float32 whatever autocast is around them.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,6 @@ from vsr.errors import ConfigError
 from vsr.train.losses import full_precision
 
 AdversarialKind = Literal["vanilla", "relativistic", "lsgan", "hinge"]
-MeanOver = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +50,11 @@ class Adversarial:
         noise = torch.randn(pictures.shape, generator=generator, device=generator.device)
         return pictures + self.instance_noise * noise.to(pictures)
 
-    def generator_loss(
-        self, fake_scores: Tensor, real_scores: Tensor | None, *, mean_over: MeanOver = torch.mean
-    ) -> Tensor:
+    def generator_loss(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
         """What the generator minimises, a scalar; only `fake_scores` take gradients.
 
         The scores are the discriminator's with its parameters frozen. `real_scores` serve relativistic alone, which
-        raises ValueError without. `mean_over` averages a side's scores there: give one that gathers when several
-        processes share a batch.
+        raises ValueError without; the means there are of the scores given, a part of a batch where it has parts.
         """
         with full_precision(fake_scores):
             fake = fake_scores.float()
@@ -75,15 +70,13 @@ class Adversarial:
                         raise ValueError("a relativistic generator needs the scores of the truth")
                     real = real_scores.detach().float()
                     # the mean of the fakes keeps its gradient: the first term has no other
-                    return (_cross_entropy(real - mean_over(fake), 0) + _cross_entropy(fake - mean_over(real), 1)) / 2
+                    return (_cross_entropy(real - fake.mean(), 0) + _cross_entropy(fake - real.mean(), 1)) / 2
 
-    def discriminator_losses(
-        self, real_scores: Tensor, fake_scores: Tensor, *, mean_over: MeanOver = torch.mean
-    ) -> tuple[Tensor, Tensor]:
+    def discriminator_losses(self, real_scores: Tensor, fake_scores: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminator minimises on the truth and on fakes, two scalars to add up or step backward by each.
 
         The first has a gradient through `real_scores` alone, the second through `fake_scores` alone. Score detached
-        fakes, or the second reaches the generator. `mean_over` as for `generator_loss`.
+        fakes, or the second reaches the generator.
         """
         with full_precision(real_scores):
             real, fake = real_scores.float(), fake_scores.float()
@@ -95,8 +88,8 @@ class Adversarial:
                 case "hinge":
                     return F.relu(1 - real).mean(), F.relu(1 + fake).mean()
                 case "relativistic":
-                    against_fakes = real - mean_over(fake.detach())
-                    against_truth = fake - mean_over(real.detach())
+                    against_fakes = real - fake.detach().mean()
+                    against_truth = fake - real.detach().mean()
                     return _cross_entropy(against_fakes, 1 - self.smoothing) / 2, _cross_entropy(against_truth, 0) / 2
 
 
