@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vsr.errors import ConfigError
 from vsr.train.adversarial import Adversarial, AdversarialKind
