@@ -387,6 +387,15 @@ def test_a_list_that_names_missing_files_names_them(refused, tmp_path, pictures)
     assert "nor.png" in said
 
 
+def test_pairs_are_trained_on_and_judged_by_as_they_are(train, refused, tmp_path):
+    for index in range(2):
+        picture(tmp_path / "HR" / f"{index}.png", seed=index)
+        picture(tmp_path / "LR" / f"{index}.png", seed=index, size=(28, 24))
+    assert train("-q", "--stage", "net", "--paired", tmp_path / "HR", tmp_path / "LR", data=[])[0] == 0
+    said = refused("--paired", tmp_path / "HR", tmp_path / "LR", "--set", "scale=2", data=[], out=tmp_path / "x2")
+    assert "112x96 is not 2 x the 28x24 of" in said
+
+
 def test_one_picture_is_trained_on_and_judged_by_which_is_said(train, pictures):
     status, _, err = train("--stage", "net", data=[pictures / "0.png"])
     assert status == 0
@@ -519,6 +528,17 @@ def test_dry_runs_and_json_do_not_go_together(train):
 # stopped and killed
 
 
+def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(train, tmp_path):
+    train("-q", "--stage", "net")
+    left = ["states/.last.pt.k3_x9abc", ".model.safetensors.abcdefgh", "samples/.0000000.webp.part"]
+    others = [".gitignore", ".nfs000000000000", "states/.notes.txt"]
+    for name in left + others:
+        (tmp_path / "run" / name).write_text("")
+    train("-q", "--stage", "net")
+    assert not any((tmp_path / "run" / name).exists() for name in left)
+    assert all((tmp_path / "run" / name).exists() for name in others)
+
+
 def command(preset: Path, pictures: Path, out: Path, *given: str) -> list[str]:
     main = "import vsr.train.trainer as t; t.draw_plots = lambda *_: []; from vsr.cli import main; main()"
     return [sys.executable, "-c", main, "train", "--preset", str(preset), "--data", str(pictures),
@@ -554,24 +574,18 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_as_if_nothing_had_been(train,
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_a_run_ends_as_an_unbroken_one(preset, pictures, tmp_path):
-    moments = np.random.default_rng(int(time.time()))
+def test_killed_again_and_again_a_run_ends_as_an_unbroken_one(train, preset, pictures, tmp_path):
+    """At moments that differ from run to run: while it steps, judges, saves, and goes from stage to stage."""
     out = tmp_path / "run"
-    kills = 0
-    while True:
+    for seconds in np.random.default_rng().uniform(0, 1.5, 5):
         process = started(command(preset, pictures, out, *LONG))
         assert process.stdout is not None
         process.stdout.readline()  # past the imports
-        try:
-            _, err = process.communicate(timeout=moments.uniform(0, 2))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-    assert process.returncode == 0, err
-    assert kills > 0
-    process = started(command(preset, pictures, tmp_path / "other" / "run", *LONG))
-    process.communicate(timeout=120)
-    whole = tmp_path / "other" / "run" / "model.safetensors"
-    assert (out / "model.safetensors").read_bytes() == whole.read_bytes()
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+    assert train("-q", *LONG)[0] == 0
+    assert train("-q", *LONG, out=tmp_path / "whole" / "run")[0] == 0  # the folder's name is in the file
+    for name in ("model.safetensors", "best.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / "run" / name).read_bytes()
+    assert not list(out.rglob(".*"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from vsr.disk import lock_folder, sync_folder, why_not_written
 from vsr.errors import ConfigError, MediaError
 
 STATE_VERSION = 1
+_PART = re.compile(r"\.[^.]+\.(pth?|safetensors|toml|jsonl?|txt)\.\w{8}|\..+\.part")  # of a file that was being written
 WriteFile = Callable[[Path], object]
 State = dict[str, object]  # plain values and tensors only, so that reading one executes nothing
 
@@ -40,7 +42,10 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder and keep other processes out. Raises ConfigError when one is in it."""
+        """Make the folder, keep other processes out, and remove what a killed one left half-written.
+
+        Raises ConfigError when another process is in it, MediaError when it cannot be made.
+        """
         try:
             for folder in (self.path, self.states, self.samples, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +56,9 @@ class RunFolder:
         except BlockingIOError as e:
             raise ConfigError(f"{self.path}: another process trains in it; wait for it or choose another --out") from e
         try:
+            for part in self.path.rglob(".*"):
+                if _PART.fullmatch(part.name):
+                    part.unlink()
             yield
         finally:
             if descriptor is not None:

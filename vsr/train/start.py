@@ -220,7 +220,7 @@ def described(run: Run) -> dict[str, str]:
     plan, training = run.plan, run.plan.training
     net = new_generator(replace(training, generator=replace(training.generator, init="")))[0]
     stages = [f"{stage.name} {_length(stage.length)}" for stage in training.stages]
-    decoded = plan.decoded_bytes
+    kind, decoded = str(plan.dtype).removeprefix("torch."), plan.decoded_bytes
     is_kept = decoded <= min(plan.room.free_memory, shared_bytes()) // 2
     memory = [
         f"{_megabytes(plan.room.pool)} of pairs",
@@ -231,9 +231,9 @@ def described(run: Run) -> dict[str, str]:
         "folder": f"{run.folder.path}, {'goes on' if run.folder.has_begun else 'new'}",
         "network": f"{training.generator.arch} x{training.scale}, {sum(p.numel() for p in net.parameters()):,} weights",
         "stages": ", then ".join(stages),
-        "data": f"{_count(plan.materials, 'file')}, judged by {len(plan.val)}, {len(plan.problems)} left out",
+        "data": f"{_count(len(plan.materials), 'file')}, judged by {len(plan.val)}, {len(plan.problems)} left out",
         "device": f"{plan.device}: {plan.why_device}" if plan.why_device else str(plan.device),
-        "computing": f"{str(plan.dtype).removeprefix('torch.')}, {plan.threads} threads, {plan.workers} workers",
+        "computing": f"{kind}, {_count(plan.threads, 'thread')}, {_count(plan.workers, 'worker')}",
         "memory": f"{', '.join(memory)}, and what a batch takes; {_megabytes(plan.room.free_memory)} free",
         "disk": f"{_megabytes(plan.room.states)} of states; {_megabytes(plan.room.free_disk)} free",
     }
@@ -246,8 +246,8 @@ def _length(length: Length) -> str:
     return f"{length:,} steps" if isinstance(length, int) else length
 
 
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _megabytes(count: int) -> str:
