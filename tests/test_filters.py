@@ -6,18 +6,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
 from tests.media_maker import Audio, make_clip, number_of, numbered_planes, read_frames, read_packets
+from vsr.cli.options import CROP
 from vsr.errors import ConfigError
 from vsr.events import NoteEvent, PlanEvent
 from vsr.frames import MediaInfo
+from vsr.io.crop import aligned, cut_out
 from vsr.io.filters import FilteredVideo, can_deinterlace
+from vsr.io.pixels import planar_layout
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
-from vsr.settings import UpscaleSettings
+from vsr.preset import load_preset
+from vsr.settings import Crop, UpscaleSettings
 from vsr.video import upscale_video
 
 NTSC = Fraction(30000, 1001)
@@ -262,3 +267,270 @@ def test_formats_that_the_filters_lack_are_one_line(tmp_path, nearest):
     assert len(read_frames(tmp_path / "out.mkv")) == 3
     assert can_deinterlace("yuv422p10le", "on", height=64, width=64)
     assert not can_deinterlace("yuv422p10le", "ivtc", height=64, width=64), "libav's fieldmatch takes 8 bits only"
+
+
+# A part of the picture
+
+
+def patterned(k: int, size: tuple[int, int], pix_fmt: str = "yuv420p") -> VideoFrame:
+    """A frame of busy luma on slopes of chroma, which interpolation keeps."""
+    frame = VideoFrame(size[1], size[0], pix_fmt)
+    for index, plane in enumerate(frame.planes):
+        down, across = np.mgrid[: plane.height, : plane.width]
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
+        lines[:, : plane.width] = 100 + down + across if index else 90 + (7 * down + 3 * across + 11 * k) % 70
+    return frame
+
+
+def decoded(path: Path) -> list[list[np.ndarray]]:
+    """The planes of every frame of a file."""
+    found = []
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            planes = [np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
+            found.append([plane.copy() for plane in planes])
+    return found
+
+
+def test_a_crop_keeps_exactly_its_part(tmp_path, nearest):
+    clip = write(tmp_path / "in.mkv", [patterned(k, (48, 64)) for k in range(4)], options={"qp": "0"})
+    crop = Crop(height=22, width=30, top=6, left=10)
+    notes, plan = run(clip, tmp_path / "out.mkv", nearest, crop=crop, codec="ffv1")
+    assert not any("crop" in note for note in notes)
+    assert plan.output_size == (44, 60)
+    assert plan.streams[0][2:] == ("upscale", "cropped to 30:22:10:6, to ffv1")
+    for before, after in zip(decoded(clip), decoded(tmp_path / "out.mkv"), strict=True):
+        want = before[0][6:28, 10:40].repeat(2, axis=0).repeat(2, axis=1).astype(int)
+        assert abs(want - after[0]).max() <= 1  # rounding on the way to RGB and back
+
+
+def test_what_is_handed_on_of_a_crop_is_cut_and_not_computed(tmp_path):
+    clip = write(tmp_path / "in.mkv", [patterned(k, (48, 64)) for k in range(3)], options={"qp": "0"})
+    info = probe(clip)
+    crop = Crop(height=22, width=30, top=6, left=10)
+    source = VideoSource(
+        replace(info, video=FilteredVideo.of(info.video, crop=crop)), batch=3, segment=Fraction(10), threads=1
+    )
+    (batch,) = list(source)
+    for k, (y, u, v) in enumerate(decoded(clip)):
+        for want, have in zip((y[6:28, 10:40], u[3:14, 5:20], v[3:14, 5:20]), batch.planes, strict=True):
+            assert np.array_equal(want, have[k])
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "ordered", "kept"),
+    [
+        ("yuv420p", (10, 10, 1, 1), (8, 8, 2, 2)),
+        ("yuv420p", (9, 9, 2, 2), (8, 8, 2, 2)),
+        ("yuv420p", (31, 33, 0, 0), (31, 33, 0, 0)),  # an odd picture's own border
+        ("yuv422p", (9, 9, 1, 1), (9, 8, 1, 2)),
+        ("yuv444p", (9, 9, 1, 1), (9, 9, 1, 1)),
+        ("gbrp", (9, 9, 1, 1), (9, 9, 1, 1)),
+        ("gray", (9, 9, 1, 1), (9, 9, 1, 1)),
+    ],
+)
+def test_borders_lie_between_chroma_samples(pix_fmt, ordered, kept):
+    names = ("height", "width", "top", "left")
+    layout = planar_layout(pix_fmt)
+    crop = aligned(Crop(**dict(zip(names, ordered, strict=True))), layout, height=31, width=33)
+    assert crop == Crop(**dict(zip(names, kept, strict=True)))
+    planes = [np.zeros(size, np.uint8) for size in layout.plane_sizes(31, 33)]
+    sizes = [plane.shape for plane in cut_out(planes, layout, crop)]
+    assert sizes == layout.plane_sizes(crop.height, crop.width)
+
+
+def test_a_crop_that_cannot_be_is_one_line(tmp_path, nearest):
+    clip = make_clip(tmp_path / "in.mkv", frames=2)
+    for crop, words in (
+        (Crop(height=48, width=64, top=2, left=0), "beyond the picture of 64x48"),
+        (Crop(height=1, width=64, top=1, left=0), "leaves nothing"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run(clip, tmp_path / "out.mkv", nearest, crop=crop)
+    notes, _ = run(clip, tmp_path / "out.mkv", nearest, crop=Crop(height=40, width=60, top=3, left=3))
+    assert "crop 60:40:3:3 becomes 58:38:4:4: borders lie between the samples of yuv420p" in notes
+
+
+def barred(k: int, crop: Crop, size: tuple[int, int] = (96, 128)) -> VideoFrame:
+    """A noisy black frame with a picture in a part of it."""
+    frame = VideoFrame(size[1], size[0], "yuv420p")
+    noise = np.random.default_rng(k)
+    for index, plane in enumerate(frame.planes):
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
+        lines[:] = noise.integers(14, 24, lines.shape) if index == 0 else noise.integers(126, 131, lines.shape)
+        step = 1 if index == 0 else 2
+        part = np.s_[crop.top // step : (crop.top + crop.height) // step, crop.left // step :][:2]
+        picture = lines[part][:, : crop.width // step]
+        picture[:] = noise.integers(30, 220, picture.shape)
+    return frame
+
+
+def black(size: tuple[int, int] = (96, 128)) -> VideoFrame:
+    frame = numbered_planes(0, size=size)
+    luma_lines(frame)[:] = 16
+    return frame
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [
+        Crop(height=72, width=128, top=12, left=0),
+        Crop(height=96, width=96, top=0, left=16),
+        Crop(height=80, width=100, top=6, left=20),
+    ],
+)
+def test_black_bars_are_found_and_cut_off(tmp_path, nearest, crop):
+    frames = [barred(k, crop) for k in range(13)]
+    frames[5] = black()  # says nothing about bars
+    clip = write(tmp_path / "in.mp4", frames, options={"qp": "4"})
+    notes, plan = run(clip, tmp_path / "out.mp4", nearest, crop="auto")
+    assert plan.output_size == (2 * crop.height, 2 * crop.width)
+    assert plan.streams[0][3] == f"cropped to {crop}, to h264"
+    assert not any("bars" in note for note in notes)
+
+
+def test_dark_pictures_are_not_taken_for_bars(tmp_path, nearest):
+    whole = Crop(height=96, width=128, top=0, left=0)
+    half = Crop(height=40, width=128, top=28, left=0)
+    wide = Crop(height=72, width=128, top=12, left=0)
+    caption = [barred(k, wide) for k in range(15)]
+    for frame in caption[5:10]:
+        luma_lines(frame)[88:92, 40:90] = 200
+    blue = [barred(k, wide) for k in range(15)]
+    for frame in blue:
+        np.frombuffer(memoryview(frame.planes[1]), np.uint8)[:] = 200
+    sets = {"whole": [barred(k, whole) for k in range(9)], "half": [barred(k, half) for k in range(9)]}
+    sets |= {"dark": [black() for _ in range(9)], "blue": blue}
+    for name, frames in sets.items():
+        clip = write(tmp_path / f"{name}.mp4", frames, options={"qp": "4"})
+        notes, plan = run(clip, tmp_path / f"{name}_x2.mp4", nearest, crop="auto")
+        assert "no black bars are found: nothing is cropped" in notes, name
+        assert plan.output_size == (192, 256)
+    clip = write(tmp_path / "caption.mp4", caption, options={"qp": "4"})
+    _, plan = run(clip, tmp_path / "caption_x2.mp4", nearest, crop="auto")
+    assert plan.output_size == (2 * 80, 256), "the upper bar alone: below stands a caption"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("10:20:1", "is not auto or a part"),
+        ("0:20:0:0", "is not auto or a part"),
+        ("-4:4:0:0", "is not auto or a part"),
+    ],
+)
+def test_what_is_typed_for_a_part_is_checked(words, line):
+    with pytest.raises(click.BadParameter, match=line):
+        CROP.convert(words, None, None)
+
+
+def test_a_part_is_typed_as_in_ffmpeg_and_written_in_presets(tmp_path):
+    part = Crop(height=800, width=1920, top=140, left=0)
+    assert CROP.convert("1920:800:0:140", None, None) == part
+    assert CROP.convert("auto", None, None) == "auto"
+    assert str(part) == "1920:800:0:140"
+    preset = tmp_path / "mine.toml"
+    for text, crop in (("[1920, 800, 0, 140]", part), ('"auto"', "auto")):
+        preset.write_text(f'[upscale]\ncrop = {text}\ndeinterlace = "double"\napply_rotation = true\n')
+        upscale = load_preset(str(preset)).upscale
+        assert (upscale.crop, upscale.deinterlace, upscale.apply_rotation) == (crop, "double", True)
+    for text in ('"all"', "[1, 2, 3]", "[0, 2, 0, 0]"):
+        preset.write_text(f"[upscale]\ncrop = {text}\n")
+        with pytest.raises(ConfigError, match="crop"):
+            load_preset(str(preset))
+
+
+# Turned pictures
+
+ONE = 65536
+TURNS = {  # a, b, c, d of a display matrix: where numpy finds the same picture
+    "right": ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+    "left": ((0, -1, 1, 0), lambda p: np.rot90(p, 1)),
+    "over": ((-1, 0, 0, -1), lambda p: np.rot90(p, 2)),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "upside": ((1, 0, 0, -1), np.flipud),
+    "diagonal": ((0, 1, 1, 0), lambda p: p.T),
+    "other": ((0, -1, -1, 0), lambda p: np.rot90(p, 2).T),
+}
+
+
+def display_matrix(a: int, b: int, c: int, d: int, size: tuple[int, int]) -> tuple[int, ...]:
+    """With the translation that moves the picture back into sight."""
+    height, width = size
+    right, down = -min(0, a * width) - min(0, c * height), -min(0, b * width) - min(0, d * height)
+    return (a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, right * ONE, down * ONE, 1 << 30)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "gray"])
+@pytest.mark.parametrize("name", TURNS)
+def test_a_turn_is_exact_and_then_no_more_said(tmp_path, nearest, name, pix_fmt):
+    codes, turn = TURNS[name]
+    matrix = display_matrix(*codes, size=(48, 64))
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, frames=3, matrix=matrix)
+    run(clip, tmp_path / "out.mkv", nearest, codec="ffv1", apply_rotation=True)
+    run(clip, tmp_path / "kept.mkv", nearest, codec="ffv1")
+    video = probe(tmp_path / "out.mkv").video
+    assert video.display_matrix is None
+    kept = probe(tmp_path / "kept.mkv").video
+    assert kept.display_matrix is not None
+    for upright, after in zip(decoded(tmp_path / "kept.mkv"), decoded(tmp_path / "out.mkv"), strict=True):
+        for want, have in zip(upright, after, strict=True):
+            assert np.array_equal(turn(want), have)
+
+
+def test_coarse_chroma_turns_with_the_picture(tmp_path, nearest):
+    """4:2:0 lies to the left of its pixels: turned as planes it would lie above them, which no tag says."""
+    matrix = display_matrix(0, 1, -1, 0, size=(48, 64))
+    frames = [VideoFrame(64, 48, "yuv420p") for _ in range(2)]
+    for frame in frames:
+        for plane in frame.planes:
+            down, across = np.mgrid[: plane.height, : plane.width]
+            lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
+            lines[:, : plane.width] = (80 if plane.height == 48 else 100) + down + across  # interpolation keeps slopes
+    with av.open(str(tmp_path / "in.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.options = {"qp": "0", "chroma_sample_location": "left"}
+        stream.set_display_matrix(matrix)
+        for frame in frames:
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    run(tmp_path / "in.mp4", tmp_path / "out.mp4", nearest, apply_rotation=True, scale=Fraction(1), codec="ffv1")
+    before, after = decoded(tmp_path / "in.mp4")[0], decoded(tmp_path / "out.mp4")[0]
+    assert np.array_equal(np.rot90(before[0], -1), after[0])
+    down, across = np.mgrid[:32, :24]
+    # (y, x) of the result is (47 - x, y) of the source; in both, chroma sample (y, x) lies at (2y + 0.5, 2x)
+    slope = 100 + (47 - 2 * across - 0.5) / 2 + (2 * down + 0.5) / 2
+    inner = np.s_[1:-1, 1:-1]
+    assert abs(after[1][inner] - slope[inner]).max() <= 1
+
+
+def test_the_shape_of_pixels_turns_too(tmp_path, nearest):
+    matrix = display_matrix(0, 1, -1, 0, size=(48, 64))
+    clip = make_clip(tmp_path / "in.mp4", frames=2, aspect=Fraction(4, 3), matrix=matrix)
+    _, plan = run(clip, tmp_path / "out.mp4", nearest, apply_rotation=True)
+    assert (plan.source_size, plan.output_size) == ((48, 64), (128, 96))
+    assert plan.streams[0][3] == "turned, to h264"
+    video = probe(tmp_path / "out.mp4").video
+    assert (video.display_matrix, video.sample_aspect_ratio) == (None, Fraction(3, 4))
+    run(clip, tmp_path / "sized.mp4", nearest, apply_rotation=True, scale=None, size=(None, 96))
+    with av.open(str(tmp_path / "sized.mp4")) as file:  # 48 wide and 64 high, of pixels 3:4
+        assert (file.streams.video[0].height, file.streams.video[0].width) == (170, 96)
+
+
+def test_a_picture_that_is_not_turned_is_left_alone(tmp_path, nearest):
+    clip = make_clip(tmp_path / "in.mkv", frames=2)
+    notes, _ = run(clip, tmp_path / "out.mkv", nearest, apply_rotation=True)
+    assert notes == ["the source is not turned: --apply-rotation changes nothing"]
+
+
+def test_a_cropped_picture_is_turned_into_sight(tmp_path, nearest):
+    matrix = display_matrix(0, 1, -1, 0, size=(48, 64))
+    clip = make_clip(tmp_path / "in.mp4", frames=2, matrix=matrix)
+    crop = Crop(height=32, width=60, top=8, left=2)
+    run(clip, tmp_path / "out.mp4", nearest, crop=crop)
+    assert probe(tmp_path / "out.mp4").video.display_matrix == display_matrix(0, 1, -1, 0, size=(64, 120))
+    _, plan = run(clip, tmp_path / "turned.mp4", nearest, crop=crop, apply_rotation=True, deinterlace="double")
+    assert plan.output_size == (120, 64)
+    assert plan.streams[0][3] == "deinterlaced (double), cropped to 60:32:2:8, turned, to h264"
+    assert len(read_frames(tmp_path / "turned.mp4")) == 4

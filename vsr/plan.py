@@ -1,6 +1,7 @@
 """Everything about a clip's run that is decided before its first frame."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -20,14 +21,16 @@ from vsr.engine.tune import (
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
 from vsr.events import PlanEvent
-from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
+from vsr.frames import ColorSpec, MediaInfo, Plane, StreamPlan, VideoInfo
 from vsr.io.container import CONTAINERS, default_suffix, plan_streams
+from vsr.io.crop import aligned, find_bars
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo, can_deinterlace
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
+from vsr.io.source import VideoSource
 from vsr.loading import PRECISION_NAMES, prepare
-from vsr.settings import Deinterlace, UpscaleSettings, choose_model
+from vsr.settings import Crop, Deinterlace, UpscaleSettings, choose_model
 
 DEFAULT_SCALE = Fraction(4)
 _DEINTERLACED: dict[Deinterlace, str] = {
@@ -37,6 +40,7 @@ _DEINTERLACED: dict[Deinterlace, str] = {
     "ivtc": "taken as telecined film: four frames for each five, as the pictures' repetition tells",
     "off": "upscaled as it is",
 }
+_SAMPLES = 12  # frames that are searched for black bars
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
 
@@ -61,8 +65,9 @@ class Job:
 
 def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> Job:
     """Probe the source and decide everything. Raises VsrError when the run could not end well."""
-    info, filter_notes = _filtered(probe(source), settings)
-    video = info.video
+    info = probe(source)
+    video, filter_notes = _filtered(info, settings)
+    info = replace(info, video=video)
     name, scale = _model_and_scale(settings)
     upscaler, (why_device, why_precision) = prepare(
         name,
@@ -92,8 +97,9 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         target_color=encoder.color,
         size=(encoder.height, encoder.width),
         passes=settings.passes,
+        display_matrix=video.turn,
     )
-    pinned = _pinned(info, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
+    pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
     finished = not settings.overwrite and target.exists() and is_done(target, pinned)
     if target.exists() and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
@@ -111,6 +117,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         cores=cores,
         event=_plan_event(
             info,
+            video,
             settings,
             output=target,
             renderer=renderer,
@@ -124,9 +131,19 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
     )
 
 
-def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[MediaInfo, list[str]]:
-    """The clip as it is handed on once the ordered filters have had it. Raises ConfigError where they cannot."""
-    video, how, notes = info.video, settings.deinterlace, []
+def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[FilteredVideo, list[str]]:
+    """The video as it is handed on, and what to tell the user. Raises ConfigError for what cannot be done to it."""
+    how, notes = _deinterlacing(info.video, settings.deinterlace)
+    crop = _crop(info, settings, notes)
+    turn = info.video.display_matrix if settings.apply_rotation else None
+    if settings.apply_rotation and turn is None:
+        notes.append("the source is not turned: --apply-rotation changes nothing")
+    return FilteredVideo.of(info.video, how, crop=crop, turn=turn), notes
+
+
+def _deinterlacing(video: VideoInfo, how: Deinterlace) -> tuple[Deinterlace, list[str]]:
+    """What is done to the fields, and what is said of it."""
+    ordered = how
     found = "the source says that it is interlaced" if video.is_interlaced else "the source does not say so"
     kind = f"{video.width}x{video.height} {video.pix_fmt}"
     if how == "off" or can_deinterlace(video.pix_fmt, how, height=video.height, width=video.width):
@@ -137,9 +154,34 @@ def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[MediaInfo, li
         raise ConfigError(
             f"deinterlace = {how}: libav cannot do that to {kind}; convert the clip to yuv420p, or give off"
         )
-    if video.is_interlaced or settings.deinterlace not in ("auto", "off"):
-        notes.append(f"{found}: {said}")
-    return replace(info, video=FilteredVideo.of(video, how)), notes
+    is_said = video.is_interlaced or ordered not in ("auto", "off")
+    return how, [f"{found}: {said}"] if is_said else []
+
+
+def _crop(info: MediaInfo, settings: UpscaleSettings, notes: list[str]) -> Crop | None:
+    """The part of the picture that is kept, None for the whole; adds to `notes`. Raises ConfigError."""
+    video = info.video
+    if settings.crop is None:
+        return None
+    if settings.crop == "auto":
+        found = find_bars(_samples(info, settings), video.layout, video.color)
+        if found is None:
+            notes.append("no black bars are found: nothing is cropped")
+        return found
+    crop = aligned(settings.crop, video.layout, height=video.height, width=video.width)
+    if crop != settings.crop:
+        notes.append(f"crop {settings.crop} becomes {crop}: borders lie between the samples of {video.layout.name}")
+    return crop
+
+
+def _samples(info: MediaInfo, settings: UpscaleSettings) -> Iterator[tuple[Plane, ...]]:
+    """Planes of some frames, spread over the part of the clip that is wanted."""
+    frames = _estimate(info.video, settings) or 1
+    for number in range(min(_SAMPLES, frames)):
+        start = settings.start + (2 * number + 1) * frames / (2 * min(_SAMPLES, frames) * info.video.rate)
+        for batch in VideoSource(info, batch=1, segment=Fraction(1 << 30), start=start, end=settings.end, threads=1):
+            yield tuple(plane[0] for plane in batch.planes)
+            break
 
 
 def _model_and_scale(settings: UpscaleSettings) -> tuple[str, Fraction]:
@@ -262,6 +304,7 @@ def describe_color(color: ColorSpec) -> str:
 
 def _plan_event(
     info: MediaInfo,
+    video: FilteredVideo,
     settings: UpscaleSettings,
     *,
     output: Path,
@@ -270,7 +313,7 @@ def _plan_event(
     streams: tuple[StreamPlan, ...],
     why: tuple[str, str],
 ) -> PlanEvent:
-    (why_device, why_precision), upscaler, video = why, renderer.upscaler, info.video
+    (why_device, why_precision), upscaler = why, renderer.upscaler
     tile = "whole frames" if upscaler.tile is None else f"{upscaler.tile} px, overlap {upscaler.overlap}"
     options = " ".join(f"{key}={value}" for key, value in encoder.options.items())
     return PlanEvent(
@@ -282,15 +325,32 @@ def _plan_event(
         network_scale=upscaler.scale,
         precision=f"{PRECISION_NAMES[upscaler.dtype]} ({why_precision})",
         tile=tile,
-        source_size=(video.height, video.width),
+        source_size=(video.decoded.height, video.decoded.width),
         output_size=renderer.size,
         container=output.suffix[1:],
         encoder=f"{encoder.name} {options}".strip(),
         pix_fmt=encoder.pix_fmt,
         color=describe_color(encoder.color),
         frames=_estimate(video, settings),
-        streams=tuple((p.stream.selector, p.stream.codec, p.action, p.why) for p in streams),
+        streams=tuple(
+            (p.stream.selector, p.stream.codec, p.action, _why(p, video) if p.action == "upscale" else p.why)
+            for p in streams
+        ),
     )
+
+
+def _why(plan: StreamPlan, video: FilteredVideo) -> str:
+    """What is done to the picture besides, in a few words."""
+    done = []
+    if video.deinterlace not in ("off", "auto"):
+        done.append(f"deinterlaced ({video.deinterlace})")
+    elif video.deinterlace == "auto" and video.decoded.is_interlaced:
+        done.append("deinterlaced")
+    if video.crop is not None:
+        done.append(f"cropped to {video.crop}")
+    if video.turn is not None:
+        done.append("turned")
+    return ", ".join([*done, *filter(None, [plan.why])])
 
 
 def _estimate(video: VideoInfo, settings: UpscaleSettings) -> int | None:
@@ -305,7 +365,14 @@ def _estimate(video: VideoInfo, settings: UpscaleSettings) -> int | None:
 
 
 def _pinned(
-    info: MediaInfo, settings: UpscaleSettings, *, renderer: Renderer, encoder: EncoderPlan, batch: int, cores: Cores
+    info: MediaInfo,
+    video: FilteredVideo,
+    settings: UpscaleSettings,
+    *,
+    renderer: Renderer,
+    encoder: EncoderPlan,
+    batch: int,
+    cores: Cores,
 ) -> dict[str, object]:
     """All that changes the output's bytes, for the journal's first line."""
     upscaler, stat = renderer.upscaler, info.path.stat()
@@ -332,6 +399,8 @@ def _pinned(
         "encoder_threads": encoder.threads,
         "pix_fmt": encoder.pix_fmt,
         "deinterlace": settings.deinterlace,
+        "crop": None if video.crop is None else str(video.crop),
+        "turn": None if video.turn is None else list(video.turn),
         "drop": list(settings.drop),
         "audio": settings.audio,
     }

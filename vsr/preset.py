@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
-from vsr.settings import Audio, Deinterlace, EncoderTuning, Precision, UpscaleSettings
+from vsr.settings import Audio, Crop, Deinterlace, EncoderTuning, Precision, UpscaleSettings
 from vsr.toml_values import Number, Table, Text, advice, first_line, parsed, put, read_table, read_value
 from vsr.training import Training
 
@@ -194,6 +194,16 @@ def _size(value: object) -> object:
     raise ValueError("should be [width, height] in pixels, 0 for one that follows from the other")
 
 
+def _crop(value: object) -> object:
+    """ "auto", or [width, height, x, y]."""
+    if isinstance(value, list) and len(value) == 4 and all(type(number) is int for number in value):
+        width, height, left, top = value
+        return Crop(height=height, width=width, top=top, left=left)
+    if value == "auto":
+        return value
+    raise ValueError('should be "auto" or [width, height, x, y] in pixels')
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -226,6 +236,8 @@ class _Upscale(_Table):
     encoders: dict[str, _Encoder] = {}
     deinterlace: Deinterlace = "auto"
     audio: Audio = "auto"
+    crop: Annotated[Crop | Literal["auto"] | None, BeforeValidator(_crop)] = None
+    apply_rotation: bool = False
     segment: Number = Fraction(10)
 
     def settings(self) -> UpscaleSettings:

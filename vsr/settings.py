@@ -14,6 +14,23 @@ CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """A part of a picture as it is stored, in its own pixels."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1 or min(self.top, self.left) < 0:
+            raise ConfigError(f"crop = {self}: must keep something, and begin inside; give W:H:X:Y in pixels")
+
+    def __str__(self) -> str:
+        return f"{self.width}:{self.height}:{self.left}:{self.top}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderTuning:
     """How a preset wants one encoder driven, in that encoder's own units; what the user orders goes before it."""
 
@@ -44,6 +61,8 @@ class UpscaleSettings:
     encoder_options: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, EncoderTuning] = field(default_factory=dict)  # libav encoder name -> see `for_encoder`
     deinterlace: Deinterlace = "auto"  # auto: the frames that say that they are interlaced
+    crop: Crop | Literal["auto"] | None = None  # auto: without black bars
+    apply_rotation: bool = False  # turn the pixels, where the source only says how they are to be turned
     segment: Fraction = Fraction(10)  # seconds
     start: Fraction = Fraction(0)  # seconds after the first frame
     end: Fraction | None = None  # seconds after the first frame, itself left out

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, Audio, Deinterlace, Precision, UpscaleSettings
+from vsr.settings import CODECS, Audio, Crop, Deinterlace, Precision, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -44,6 +44,13 @@ def _size(match: re.Match[str]) -> tuple[int | None, int | None] | None:
     return None if 0 in (width, height) or width is height is None else (height, width)
 
 
+def _crop(match: re.Match[str]) -> Crop | str | None:
+    if match[0] == "auto":
+        return match[0]
+    width, height, left, top = map(int, match.groups())
+    return Crop(height=height, width=width, top=top, left=left) if height and width else None
+
+
 def _seconds(match: re.Match[str]) -> Fraction | None:
     hours, minutes, seconds = match.groups(default="0")
     if (match["minutes"] and Fraction(seconds) >= 60) or (match["hours"] and int(minutes) >= 60):
@@ -62,6 +69,12 @@ TIME = _Parsed("time", _TIME, "a time, such as 90, 1:30 or 0:01:30.5", _seconds)
 LENGTH = _Parsed("seconds", _TIME, "a length of time above 0, such as 10 or 0:30", _length)
 DEVICE = _Parsed(
     "device", r"auto|cpu|mps|cuda(:\d{1,3})?", "a device: auto, cpu, cuda, cuda:N or mps", lambda match: match[0]
+)
+CROP = _Parsed(
+    "crop",
+    r"auto|(\d{1,5}):(\d{1,5}):(\d{1,5}):(\d{1,5})",
+    "auto or a part of the picture, W:H:X:Y in pixels, such as 1920:800:0:140",
+    _crop,
 )
 SELECTORS = _Parsed(
     "streams",
@@ -103,6 +116,10 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         "--deinterlace",
         type=click.Choice(get_args(Deinterlace)),
         help="Fields to frames: one a frame (on), one a field (double), or film again (ivtc); auto goes by the flags.",
+    ),
+    click.option("--crop", type=CROP, metavar="auto|W:H:X:Y", help="Keep this part only; auto cuts black bars off."),
+    click.option(
+        "--apply-rotation", is_flag=True, default=None, help="Turn the pixels, instead of saying how to turn them."
     ),
     click.option("--segment", type=LENGTH, metavar="TIME", help="Length of a segment.  [default: 10]"),
     click.option("--start", type=TIME, metavar="TIME", help="Begin here: seconds or H:MM:SS.s."),

@@ -14,7 +14,8 @@ from av.video.frame import VideoFrame
 
 from vsr.errors import MediaError
 from vsr.frames import VideoInfo
-from vsr.settings import Deinterlace
+from vsr.io.picture import moved_matrix
+from vsr.settings import Crop, Deinterlace
 
 WARM_UP = 3  # frames before the first one wanted that a filter must have seen
 _GRAPH_RATE = Fraction(25)  # graphs see numbered frames; decimate wants a rate, any will do
@@ -57,21 +58,45 @@ class FilteredVideo(VideoInfo):
 
     decoded: VideoInfo
     deinterlace: Deinterlace = "off"
+    crop: Crop | None = None  # aligned
+    turn: tuple[int, ...] | None = None  # a display matrix that the renderer carries out
 
     @classmethod
-    def of(cls, video: VideoInfo, deinterlace: Deinterlace) -> Self:
-        """The video that comes out of `video`: its times in ticks that can say them, its rate, its number of frames."""
+    def of(
+        cls,
+        video: VideoInfo,
+        deinterlace: Deinterlace = "off",
+        *,
+        crop: Crop | None = None,
+        turn: tuple[int, ...] | None = None,
+    ) -> Self:
+        """What `video` is after deinterlacing, cropping and turning, in this order.
+
+        Its times are in ticks that can say them; its size, shape of pixels, rate and number of frames follow.
+        """
         same = {field.name: getattr(video, field.name) for field in fields(VideoInfo)}
         taken, given = _RHYTHMS.get(deinterlace, _Rhythm(1, 1))
         count = video.frame_estimate
+        height, width = (video.height, video.width) if crop is None else (crop.height, crop.width)
+        ratio, matrix = video.sample_aspect_ratio, video.display_matrix
+        if crop is not None and matrix is not None:
+            matrix = moved_matrix(matrix, height, width)
+        if turn is not None:
+            matrix = None
+            if turn[0] == 0:
+                height, width, ratio = width, height, 1 / ratio if ratio else None
         changed = {
+            "height": height,
+            "width": width,
+            "sample_aspect_ratio": ratio,
+            "display_matrix": matrix,
             "rate": video.rate * given / taken,
             "time_base": video.time_base / given,
             "first_pts": video.first_pts * given,
             "is_interlaced": video.is_interlaced and deinterlace == "off",
             "frame_estimate": None if count is None else count // taken * given + count % taken * given // taken,
         }
-        return cls(**{**same, **changed}, decoded=video, deinterlace=deinterlace)
+        return cls(**{**same, **changed}, decoded=video, deinterlace=deinterlace, crop=crop, turn=turn)
 
 
 def can_deinterlace(pix_fmt: str, how: Deinterlace, *, height: int, width: int) -> bool:

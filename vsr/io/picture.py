@@ -34,6 +34,15 @@ def scaled_matrix(info: MediaInfo, picture: Picture) -> tuple[int, ...] | None:
     return (*matrix[:6], *moved, matrix[8])
 
 
+def moved_matrix(matrix: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
+    """A display matrix for a picture of another size: what it turned out of sight it moves back, if it moves at all."""
+    if not any(matrix[6:8]):
+        return matrix
+    across = min(0, matrix[0] * width) + min(0, matrix[3] * height)
+    down = min(0, matrix[1] * width) + min(0, matrix[4] * height)
+    return (*matrix[:6], -across, -down, matrix[8])
+
+
 def loses_aspect(picture: Picture, container: Container) -> bool:
     """Whether the file cannot say that the picture's pixels are not square."""
     ratio = picture.sample_aspect_ratio

@@ -16,9 +16,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.frames import FrameBatch, MediaInfo, Plane, VideoInfo
+from vsr.io.crop import cut_out
 from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
 from vsr.io.pixels import PlaneReader, crc_of
 from vsr.io.probe import open_input, packets_of, tagged_end
+from vsr.settings import Crop
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class VideoSource:
         self._end = end
         self._threads = threads
         self._reader = PlaneReader(video.layout, video.decoded.height, video.decoded.width)
+        self._crop = video.crop or Crop(height=video.decoded.height, width=video.decoded.width, top=0, left=0)
         self._decoded_frames = 0  # from start to end
         self._interlaced = 0  # of these
         self.findings = Findings()
@@ -83,10 +86,11 @@ class VideoSource:
         self.findings.notes += self._noticed()
 
     def _to_batch(self, timed: list[Timed], segment: int) -> FrameBatch:
-        layout, height, width = self._reader.layout, self._reader.height, self._reader.width
-        planes: tuple[Plane, ...] = tuple(layout.empty(len(timed), h, w) for h, w in layout.plane_sizes(height, width))
+        layout, crop = self._reader.layout, self._crop
+        sizes = layout.plane_sizes(crop.height, crop.width)
+        planes: tuple[Plane, ...] = tuple(layout.empty(len(timed), h, w) for h, w in sizes)
         for i, one in enumerate(timed):
-            for stack, plane in zip(planes, self._reader.read(one.frame), strict=True):
+            for stack, plane in zip(planes, cut_out(self._reader.read(one.frame), layout, crop), strict=True):
                 np.copyto(stack[i], plane)  # the decoder keeps its own planes for reference
         self.findings.frames += len(timed)
         return FrameBatch(
