@@ -234,6 +234,14 @@ def test_an_exported_file_holds_the_averaged_weights_as_other_tools_read_them(tr
 # going on
 
 
+def test_a_command_that_failed_before_its_first_step_can_be_mended(refused, train, tmp_path):
+    assert "/none: no such file" in refused("--stage", "net", "--metric-weights", "/none")
+    assert not (tmp_path / "run").exists()
+    assert "best = lpips: its weights are missing" in refused("--stage", "net", "--set", "validation.best=lpips")
+    assert "validation.crop = 16: give 32 pixels" in refused("--stage", "net", "--set", "validation.crop=16")
+    assert train("-q", "--stage", "net")[0] == 0
+
+
 def test_other_settings_in_a_begun_folder_are_named(train, refused, tmp_path):
     train("-q", "--stage", "net")
     said = refused("--stage", "net", "--set", "stages.net.length=6")

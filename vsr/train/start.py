@@ -115,7 +115,9 @@ def train(
 ) -> Path:
     """Carry a run out; gives the weights file. Raises Cancelled when told to stop, VsrError when it cannot go on."""
     team = team or Team()
+    lpips = _lpips(metric_weights, run.plan.device)
     with run.folder.held() if team.is_first else nullcontext():
+        trainer = Trainer(run.plan, run.folder, team, tell, cancel, lpips=lpips)
         if not run.folder.has_begun and team.is_first:
             facts = {**run.plan.facts, "threads": run.plan.threads, "torch": torch.__version__}
             run.folder.write_text(
@@ -127,7 +129,6 @@ def train(
         team.wait()
         if not plots_possible() and team.is_first:
             tell(NoteEvent(message="no curves are drawn: matplotlib is missing; install vsr[train]"))
-        trainer = Trainer(run.plan, run.folder, team, tell, cancel, lpips=_lpips(metric_weights, run.plan.device))
         trainer.run(run.beginning)
         if "pth" in exports and team.is_first:
             export_pth(run.folder)
