@@ -101,7 +101,7 @@ def _check_copy(copy: CopiedStream, found: FoundTrack) -> Iterator[str]:
         yield f"{name}: holds {len(found.times)} packets instead of {len(copy.times)}"
         return
     if copy.digest is not None and found.hash.hexdigest() != copy.digest:
-        whose = "those encoded" if copy.sound is not None else "the source's"
+        whose = "those encoded" if copy.expected.is_converted else "the source's"
         yield f"{name}: its packets differ from {whose}"
     if copy.sound is not None:
         yield from _check_sound(name, copy.sound, found)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,12 +26,12 @@ _OPUS_RATE = 48_000
 # The layouts that each format names without a table of its own, which players ignore; the smallest come first.
 _LAYOUTS = {
     "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"),
-    "opus": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
+    "opus": ("mono", "stereo", "3.0", "quad", "5.1", "7.1"),  # libav gives 5.0 and 6.1 back in another order
 }
 _SAME_LAYOUT = {"5.0(side)": "5.0", "5.1(side)": "5.1"}  # swresample hands the samples over unchanged
-_MOST_CHANNELS = 8  # of FLAC
+MOST_CHANNELS = 8
+_UNNAMED = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")  # how libav takes channels without names
 _UNSTEADY = Fraction(1, 100)  # seconds by which a source's times may be off before they count as a gap or an overlap
-_SILENCE = 1  # seconds of it made at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +48,8 @@ class SoundTarget:
         return self.codec if self.bit_rate is None else f"{self.codec} {self.bit_rate // 1000} kb/s"
 
 
-def is_lossless(source: AudioCodecContext) -> bool:
-    """Whether a track's codec keeps every bit, so that only another such codec does it justice."""
-    return source.codec.lossless and not source.codec.lossy
-
-
 def sound_target(source: AudioCodecContext, codec: str) -> SoundTarget:
-    """Choose rate, layout and bit rate: as the source's, as far as the encoder has them."""
+    """Choose rate, layout and bit rate: as the source's, of at most MOST_CHANNELS, as far as the encoder has them."""
     encoder = av.Codec(_ENCODERS[codec], "w")
     layout = _layout(source.layout, codec)
     rates = [_OPUS_RATE] if codec == "opus" else sorted(encoder.audio_rates or [source.sample_rate])
@@ -91,13 +87,14 @@ class SoundConverter:
         self.tick = Fraction(1, encoder.sample_rate)  # seconds, of the packets' times
         self.damaged = 0  # packets that could not be decoded
         self._source = source
+        self._source_tick = source.time_base or Fraction(1, 1000)
         self._encoder = encoder
         self._begin = begin
         self._end = end
-        self._resampler: AudioResampler | None = None
-        self._shape: tuple[str, str, int] | None = None  # format, layout, rate of the frames that are resampled now
-        self._template: AudioFrame | None = None
-        self._next: Fraction | None = None  # seconds: where the next sample belongs
+        self._shape: tuple[str, str, int] | None = None  # format, layout, rate of the frames that come now
+        self._packer = self._resampler = AudioResampler()
+        self._last: AudioFrame | None = None
+        self._next = begin  # seconds: where the next sample belongs
         self._is_steady = False  # whether the next frame may be off by a little
         self._due = begin  # seconds: where a damaged packet would have ended
         self._sent = 0  # samples given to the encoder, counted from time 0
@@ -119,72 +116,57 @@ class SoundConverter:
 
     def flush(self) -> Iterator[Packet]:
         """Encode what decoder, resampler and encoder still hold."""
-        try:
-            rest = self._source.codec_context.decode(None)
-        except (FFmpegError, ValueError):  # nothing whole is left
-            rest = []
-        for frame in rest:
-            yield from self._placed(frame)
-        if self._next is None:
+        with suppress(FFmpegError, ValueError):  # nothing whole is left
+            for frame in self._source.codec_context.decode(None):
+                yield from self._placed(frame)
+        if self._last is None:  # nothing could be decoded
             return
-        yield from self._silence(min(self._due, self._due if self._end is None else self._end))
-        yield from self._encoded(self._drained())
+        yield from self._silence(self._last, self._due)
+        yield from self._encoded(self._resampler.resample(None))
         yield from self._encoder.encode(None)
-
-    @property
-    def _source_tick(self) -> Fraction:
-        return self._source.time_base or Fraction(1, 1000)
 
     def _placed(self, frame: AudioFrame) -> Iterator[Packet]:
         """Encode the samples of a frame that are wanted, after silence where some are missing."""
         begins = self._next if frame.pts is None else frame.pts * self._source_tick
-        if begins is None:
-            return
-        if self._next is None:
+        if self._last is None:
             self._next = max(begins, self._begin)
             self._sent = round(self._next / self.tick)
-        self._template = frame
-        late = begins - self._next
-        if self._is_steady and abs(late) < _UNSTEADY:
-            late = Fraction(0)
-        stop = begins if self._end is None else min(begins, self._end)
-        yield from self._silence(stop) if late > 0 else ()
-        first = max(0, round(-late * frame.sample_rate))
+        frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:  # at the start, or where a broadcast goes from stereo to 5.1
+            yield from self._encoded(self._resampler.resample(None))
+            encoder, self._shape = self._encoder, shape
+            self._packer = AudioResampler(frame.format.packed)
+            self._resampler = AudioResampler(encoder.format, encoder.layout, encoder.sample_rate)
+        for packed in self._packer.resample(frame):  # PyAV 18 counts 8 planes wrongly
+            late = begins - self._next
+            if self._is_steady and abs(late) < _UNSTEADY:
+                late = Fraction(0)
+            self._last = packed
+            yield from self._silence(packed, self._next + late)
+            yield from self._kept(packed, max(0, round(-late * packed.sample_rate)))
+
+    def _kept(self, frame: AudioFrame, first: int) -> Iterator[Packet]:
+        """Encode a frame from its sample `first` on, as far as it lies before the end."""
         last = frame.samples
         if self._end is not None:
             last = min(last, first + math.floor((self._end - self._next) * frame.sample_rate))
         if first < last:
             self._is_steady = True
             self._next += Fraction(last - first, frame.sample_rate)
-            yield from self._resampled(frame if last - first == frame.samples else _part(frame, first, last))
+            yield from self._encoded(self._resampler.resample(_part(frame, first, last)))
 
-    def _silence(self, until: Fraction) -> Iterator[Packet]:
-        like = self._template
-        if like is None or self._next is None:
-            return
+    def _silence(self, like: AudioFrame, until: Fraction) -> Iterator[Packet]:
+        """Encode silence up to a time, a second at once."""
+        until = until if self._end is None else min(until, self._end)
         count = round((until - self._next) * like.sample_rate)
-        self._next += Fraction(max(0, count), like.sample_rate)
         while count > 0:
-            frame = AudioFrame(like.format, like.layout, min(count, _SILENCE * like.sample_rate))
-            for plane in frame.planes:
-                plane.update((b"\x80" if like.format.bytes == 1 else b"\0") * plane.buffer_size)
-            frame.sample_rate = like.sample_rate
+            frame = AudioFrame(like.format, like.layout, min(count, like.sample_rate))
+            frame.planes[0].update((b"\x80" if like.format.bytes == 1 else b"\0") * frame.planes[0].buffer_size)
+            frame.sample_rate, frame.time_base = like.sample_rate, like.time_base
             count -= frame.samples
-            yield from self._resampled(frame)
-
-    def _resampled(self, frame: AudioFrame) -> Iterator[Packet]:
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:  # at the start, or where a broadcast goes from stereo to 5.1
-            yield from self._encoded(self._drained())
-            encoder = self._encoder
-            self._resampler = AudioResampler(encoder.format, encoder.layout, encoder.sample_rate)
-            self._shape = shape
-        assert self._resampler is not None
-        frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
-        yield from self._encoded(self._resampler.resample(frame))
-
-    def _drained(self) -> list[AudioFrame]:
-        return [frame for frame in (self._resampler.resample(None) if self._resampler else []) if frame is not None]
+            self._next += Fraction(frame.samples, like.sample_rate)
+            yield from self._encoded(self._resampler.resample(frame))
 
     def _encoded(self, frames: list[AudioFrame]) -> Iterator[Packet]:
         for frame in frames:
@@ -194,23 +176,24 @@ class SoundConverter:
 
 
 def _layout(source: AudioLayout, codec: str) -> str:
-    """The source's layout where the codec names it, else the smallest that has all its channels, else the largest."""
-    if codec == "flac" and source.nb_channels <= _MOST_CHANNELS:
+    """The smallest layout that the codec names and that has all the source's channels, else the largest."""
+    if source.channels[0].name == "NONE":  # in PCM of many containers
+        source = AudioLayout(_UNNAMED[source.nb_channels - 1])
+    if codec == "flac":
         return source.name
-    names = _LAYOUTS.get(codec, _LAYOUTS["opus"])
-    wanted = _SAME_LAYOUT.get(source.name, source.name)
-    if wanted in names:
-        return wanted
-    channels = {channel.name for channel in source.channels}
-    holding = [n for n in names if channels <= {channel.name for channel in AudioLayout(n).channels}]
-    fewer = [n for n in names if AudioLayout(n).nb_channels <= source.nb_channels]
-    return holding[0] if holding else fewer[-1]
+    layouts = [AudioLayout(name) for name in _LAYOUTS[codec]]
+    wanted = {channel.name for channel in AudioLayout(_SAME_LAYOUT.get(source.name, source.name)).channels}
+    holding = [layout for layout in layouts if wanted <= {channel.name for channel in layout.channels}]
+    fewer = [layout for layout in layouts if layout.nb_channels <= source.nb_channels]
+    return holding[0].name if holding else fewer[-1].name
 
 
 def _part(frame: AudioFrame, first: int, last: int) -> AudioFrame:
-    """Samples [first, last) of a frame."""
-    step = 1 if frame.format.is_planar else frame.layout.nb_channels
-    samples = frame.to_ndarray()[:, first * step : last * step].copy()
+    """Samples [first, last) of a packed frame."""
+    if last - first == frame.samples:
+        return frame
+    channels = frame.layout.nb_channels
+    samples = frame.to_ndarray()[:, first * channels : last * channels].copy()
     part = AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
-    part.sample_rate = frame.sample_rate
+    part.sample_rate, part.time_base = frame.sample_rate, frame.time_base
     return part

@@ -13,7 +13,7 @@ from av.stream import Disposition, Stream
 
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, StreamInfo, StreamPlan
-from vsr.io.audio import is_lossless, sound_target
+from vsr.io.audio import MOST_CHANNELS, sound_target
 from vsr.io.probe import open_input
 from vsr.io.subtitles import TEXT_CODECS
 from vsr.settings import Audio
@@ -307,9 +307,12 @@ def _conversion(source: InputContainer, stream: StreamInfo, container: Container
     if not isinstance(template, AudioStream) or audio == "copy":
         return None
     context = template.codec_context
-    if not context.sample_rate or not context.layout.nb_channels:  # nothing of it was found
+    if (
+        not context.sample_rate or not 1 <= context.layout.nb_channels <= MOST_CHANNELS
+    ):  # none of it was found, or too many
         return None
-    usual = "flac" if container == "mkv" and is_lossless(context) else _SOUNDS[container][0]
+    is_lossless = context.codec.lossless and not context.codec.lossy
+    usual = "flac" if container == "mkv" and is_lossless else _SOUNDS[container][0]
     wanted = audio if audio in _ORDERED else usual
     return wanted if wanted in _SOUNDS[container] else None
 

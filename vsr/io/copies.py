@@ -212,7 +212,7 @@ class Track:
             return
         self.written += 1
         self.end = packet.pts + packet.duration
-        if not is_filler(self.info.codec, packet):
+        if not is_filler(self.expected.codec, packet):
             self.hash.update(packet)
             self.times.append(packet.pts)
 

@@ -279,7 +279,7 @@ class _Join:
         sounds = [(t.info.selector, t.sound.damaged) for t in tracks if t.sound is not None and t.sound.damaged]
         notes += [f"{selector}: {damaged} damaged packets became silence" for selector, damaged in sounds]
         drops = () if self.container in ("mkv", "webm") else tuple(t for t in tracks if not t.written)
-        empty = {t.info.index for t in drops if t.info.codec != "mov_text"}  # which ends in a filler of its own
+        empty = {t.info.index for t in drops if t.expected.codec != "mov_text"}  # which ends in a filler of its own
         notes += [
             f"{track.info.selector}: has nothing in this part, and {self.container} leaves it out"
             for track in tracks

@@ -111,7 +111,8 @@ def _end(stream: Stream, track: FoundTrack) -> Fraction | None:
         return said
     if stream.duration is None:
         return None
-    return (min(track.times, default=0) + stream.duration) * track.base
+    begins = min(track.times, default=0) if stream.start_time is None else stream.start_time  # sound may warm up before
+    return (begins + stream.duration) * track.base
 
 
 def _first_frame(file: InputContainer, stream: VideoStream) -> FoundFrame | None:
