@@ -98,21 +98,21 @@ def train(
             is_smoke=smoke,
             is_trial=dry_run,
         )
-        team = Team.join(on_cpu=device == "cpu")
-        run = plan_run(settings, order, out=out or Path("runs") / Path(preset).stem, start=start, team=team)
-        if not is_silent and team.is_first:
-            for name, value in described(run).items():
-                click.echo(f"{name:<10} {value}", err=True)
-        if team.is_first:
-            _tell(run, on_event)
-        if dry_run:
-            click.echo(as_toml(*run.settings), nl=False)
-            return
-        if not is_silent and team.is_first and not run.folder.has_begun:
-            click.echo(f"\n{as_toml(*run.settings)}", err=True)
-        path = train(run, tell=on_event, cancel=cancel, team=team, metric_weights=metric_weights, exports=exports)
-        if not is_silent and team.is_first:
-            click.echo(f"{path}: done", err=True)
+        with Team.join(on_cpu=device == "cpu") as team:
+            run = plan_run(settings, order, out=out or Path("runs") / Path(preset).stem, start=start, team=team)
+            if not is_silent and team.is_first:
+                for name, value in described(run).items():
+                    click.echo(f"{name:<10} {value}", err=True)
+            if team.is_first:
+                _tell(run, on_event)
+            if dry_run:
+                click.echo(as_toml(*run.settings), nl=False)
+                return
+            if not is_silent and team.is_first and not run.folder.has_begun:
+                click.echo(f"\n{as_toml(*run.settings)}", err=True)
+            path = train(run, tell=on_event, cancel=cancel, team=team, metric_weights=metric_weights, exports=exports)
+            if not is_silent and team.is_first:
+                click.echo(f"{path}: done", err=True)
 
 
 def _tell(run: "Run", on_event: Callable[[NoteEvent], None]) -> None:

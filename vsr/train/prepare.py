@@ -112,7 +112,7 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
     )
     materials, val, lows, notes, damaged = _divided(found.materials, order, training)
     device, why = choose_device(order.device) if team.device is None else (team.device, "this process's")
-    workers = available_cores() - 1 if training.data.workers is None else training.data.workers
+    workers = _own_cores() - 1 if training.data.workers is None else training.data.workers
     perceptual, lacking, said = _perceptual(training, order)
     return Plan(
         training=lacking or training,
@@ -143,7 +143,12 @@ def side_of(training: Training) -> int:
 def _threads(workers: int) -> int:
     """What OMP_NUM_THREADS allows, where it is set; else the cores that no worker takes."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(asked) if asked.isdecimal() else available_cores() - workers)
+    return max(1, int(asked) if asked.isdecimal() else _own_cores() - workers)
+
+
+def _own_cores() -> int:
+    """This process's part of the machine, which it may share with others of its team."""
+    return max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def choose_type(device: torch.device) -> torch.dtype:
