@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, MediaInfo, PixelLayout, Siting, StreamInfo, VideoInfo
+from vsr.io.color_guess import first_said, guess_color
 from vsr.io.pixels import has_alpha, planar_layout
 
 MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an attack or a mistake
@@ -47,13 +48,7 @@ _NOT_READABLE = {
     "denied": "may not be read by you; change its permissions",
 }
 
-_UNSPECIFIED = (2, 3)  # H.273: unspecified, reserved
-_MATRIX_OF_PRIMARIES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9}
-_PRIMARIES_OF_MATRIX = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9, 14: 9}
-_TRANSFER_OF_PRIMARIES = {1: 1, 4: 4, 5: 6, 6: 6, 7: 7, 9: 14}
-_WIDE_TRANSFERS = (14, 15, 16, 18)  # BT.2020 at 10 and 12 bits, PQ, HLG
 _SITING_CODES: dict[tuple[int, int], Siting] = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
-_CENTERED_CODECS = ("mpeg1video", "mjpeg", "mjpegb", "jpegls")  # chroma lies between the pixels by their standards
 
 _TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _MASTERING = struct.Struct("<22i")  # AVMasteringDisplayMetadata: ten rationals, two flags
@@ -205,54 +200,6 @@ def display_matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
     return quarter_turn(struct.unpack("<9i", raw)) if raw else None
 
 
-def guess_color(
-    tagged: ColorSpec, *, layout: PixelLayout, size: tuple[int, int], codec: str, siting: Siting | None
-) -> ColorSpec:
-    """Fill what a source left open, by the rules players use, and name what was filled.
-
-    In `tagged`, 2 means that the source does not say, and `guessed` holds "full_range" when it does not say the range.
-    `size` is (height, width). Untagged pictures of up to 576 lines and less than 1280 columns are BT.601.
-    """
-    guessed: list[str] = list(tagged.guessed)
-    is_open = {name: getattr(tagged, name) in _UNSPECIFIED for name in ("matrix", "primaries", "transfer")}
-    if layout.kind == "rgb":
-        matrix, primaries, transfer = 0, 1, 13
-        is_open["matrix"] = False
-    else:
-        is_open["matrix"] = is_open["matrix"] or tagged.matrix == 0  # RGB is no way to read YUV
-        matrix, primaries, transfer = _guess_yuv(tagged, is_open, size)
-    guessed += [name for name, unknown in is_open.items() if unknown]
-    if siting is None:
-        siting = "center" if codec in _CENTERED_CODECS else "left"
-        if layout.log2_chroma == (1, 1):
-            guessed.append("siting")
-    return ColorSpec(
-        matrix=matrix if is_open["matrix"] or layout.kind == "rgb" else tagged.matrix,
-        primaries=primaries if is_open["primaries"] else tagged.primaries,
-        transfer=transfer if is_open["transfer"] else tagged.transfer,
-        full_range=tagged.full_range,
-        siting=siting,
-        guessed=tuple(guessed),
-    )
-
-
-def _guess_yuv(tagged: ColorSpec, is_open: Mapping[str, bool], size: tuple[int, int]) -> tuple[int, int, int]:
-    """(matrix, primaries, transfer) for YUV: from the fields that are there, else from the size."""
-    height, width = size
-    by_size = 1
-    if height <= 576 and width < 1280:
-        by_size = 5 if height in (576, 288) else 6
-    if not is_open["transfer"] and tagged.transfer in _WIDE_TRANSFERS:
-        by_size = 9
-    primaries = tagged.primaries
-    if is_open["primaries"]:
-        primaries = by_size if is_open["matrix"] else _PRIMARIES_OF_MATRIX.get(tagged.matrix, by_size)
-    matrix = tagged.matrix
-    if is_open["matrix"]:
-        matrix = _MATRIX_OF_PRIMARIES.get(primaries, by_size)
-    return matrix, primaries, _TRANSFER_OF_PRIMARIES.get(primaries, 1)
-
-
 def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
@@ -373,9 +320,9 @@ def _color(stream: VideoStream, frame: VideoFrame, layout: PixelLayout) -> Color
     is_said = color_range in (1, 2) or is_jpeg or layout.kind == "rgb"
     full_range = color_range == 2 or is_jpeg or (layout.kind == "rgb" and color_range != 1)
     tagged = ColorSpec(
-        matrix=_first_said(frame.colorspace, context.colorspace),
-        primaries=_first_said(frame.color_primaries, context.color_primaries),
-        transfer=_first_said(frame.color_trc, context.color_trc),
+        matrix=first_said(frame.colorspace, context.colorspace),
+        primaries=first_said(frame.color_primaries, context.color_primaries),
+        transfer=first_said(frame.color_trc, context.color_trc),
         full_range=full_range,
         guessed=() if is_said else ("full_range",),
     )
@@ -386,10 +333,6 @@ def _color(stream: VideoStream, frame: VideoFrame, layout: PixelLayout) -> Color
         codec=codec_name(stream),
         siting=chroma_siting(stream),
     )
-
-
-def _first_said(*values: int) -> int:
-    return next((v for v in values if v not in _UNSPECIFIED), 2)
 
 
 def chroma_siting(stream: VideoStream) -> Siting | None:
