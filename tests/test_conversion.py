@@ -20,6 +20,7 @@ from av.subtitles.subtitle import AssSubtitle
 from tests.containers_table import outcomes, table
 from tests.media_maker import Audio, Look, Subtitle, changed_packets, make_clip, make_segments
 from vsr.errors import MediaError
+from vsr.io import audio as audio_module
 from vsr.io.container import default_suffix, plan_streams
 from vsr.io.join import Joined, join
 from vsr.io.probe import probe
@@ -385,3 +386,40 @@ def test_wrong_conversions_are_found(tmp_path: Path) -> None:
     assert check_output(output, wrong) == ["s:0: its packets differ from those encoded"]
     late = replace(joined, copies=(sound, replace(text, times=[time + 100 for time in text.times])))
     assert check_output(output, late)[0].startswith("s:0 packet 0 at ")
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("aac", "mp4"), ("libopus", "mkv"), ("libmp3lame", "mkv"), ("ac3", "ts"), ("mp2", "ts")]
+)
+def test_clicks_of_any_source_stay_where_it_has_them(tmp_path: Path, codec: str, suffix: str) -> None:
+    clip = _click_clip(tmp_path / f"clip.{suffix}", codec=codec)  # which may start with an encoder's delay, told or not
+    for container, audio in (("mp4", "flac"), ("mov", "aac"), ("webm", "opus")):
+        output = tmp_path / f"out.{container}"
+        joined = _converted(clip, output, audio)
+        assert check_output(output, joined) == []
+        _in_step(output, _heard(clip))
+
+
+def test_a_file_that_starts_late_keeps_sound_and_picture_together(tmp_path: Path) -> None:
+    def later(packet: Packet) -> Packet:
+        packet.pts, packet.dts = (packet.pts or 0) + 10_000, (packet.dts or 0) + 10_000
+        return packet
+
+    with changed_packets(_click_clip(tmp_path / "clip.mkv"), tmp_path / "late.mkv", later) as clip:
+        for container, audio in _CONTAINERS.items():
+            output = tmp_path / f"out.{container}"
+            assert check_output(output, _converted(clip, output, audio)) == []
+            assert probe(output).video.first_pts * probe(output).video.time_base == 10
+            _in_step(output, [10 + n / 4 for n in range(1, 8)])
+            cut = _converted(clip, output, audio, cut=True)
+            assert check_output(output, cut) == []
+            _in_step(output, [10.0, 10.25, 10.5, 10.75])
+
+
+def test_what_the_encoder_refuses_is_refused_before_the_first_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", audio=[Audio(codec="flac")])
+    monkeypatch.setattr(audio_module, "_OPUS_RATE", 11025)  # which libopus does not take
+    with pytest.raises(MediaError, match=r"a:0 \(flac\) cannot go into webm; .*-o NAME.mkv"):
+        plan_streams(probe(clip), "webm", "av1")

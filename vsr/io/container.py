@@ -1,7 +1,7 @@
 """What goes into which container: the plan for every source stream, made and tried before the first frame."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,12 +10,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
+from av.subtitles.stream import SubtitleStream
 
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, StreamInfo, StreamPlan
-from vsr.io.audio import MOST_CHANNELS, sound_target
+from vsr.io.audio import MOST_CHANNELS, add_sound, sound_target
 from vsr.io.probe import open_input
-from vsr.io.subtitles import TEXT_CODECS
+from vsr.io.subtitles import TEXT_CODECS, add_text
 from vsr.settings import Audio
 
 Container = Literal["mp4", "mov", "mkv", "webm"]
@@ -196,6 +197,15 @@ def kept_language(language: str | None, container: Container) -> str | None:
     return language if is_code else None
 
 
+def add_stream(file: OutputContainer, template: Stream, codec: str | None) -> Stream:
+    """Add a stream like the source's `template`: for its packets, or for what they are converted to."""
+    if codec is not None and isinstance(template, AudioStream):
+        return add_sound(file, sound_target(template.codec_context, codec))
+    if codec is not None and isinstance(template, SubtitleStream):
+        return add_text(file, template.codec_context, codec)
+    return file.add_stream_from_template(template, opaque=True)
+
+
 def cover_type(codec: str) -> str:
     """The MIME type under which Matroska keeps a cover."""
     return _COVER_TYPES[codec]
@@ -286,16 +296,18 @@ def _fates(
     Found by writing throw-away headers into memory.
     """
     fates: dict[int, str | None] = {info.video.index: _COPY}
-    copies: list[StreamInfo] = []
     for stream in streams:
         if stream.index == info.video.index:
             continue
-        fits = not _is_lost(stream, container) and _accepts(info, source, [stream], container, codec)
-        if fits and not (stream.kind == "audio" and audio in _ORDERED and audio != stream.codec):
-            copies.append(stream)
-        fates[stream.index] = _COPY if stream in copies else _conversion(source, stream, container, audio)
-    if copies and not _accepts(info, source, copies, container, codec):
-        fates[copies[-1].index] = None  # each fits alone, not all together
+        is_to_change = stream.kind == "audio" and audio in _ORDERED and audio != stream.codec
+        tried = [] if is_to_change or _is_lost(stream, container) else [_COPY]
+        tried += filter(None, [_conversion(source, stream, container, audio)])
+        fates[stream.index] = next(
+            (fate for fate in tried if _accepts(info, source, {stream: fate}, container, codec)), None
+        )
+    others = {s: fate for s in streams if (fate := fates[s.index]) is not None and s.index != info.video.index}
+    if others and not _accepts(info, source, others, container, codec):
+        fates[list(others)[-1].index] = None  # each fits alone, not all together
     return fates
 
 
@@ -307,9 +319,7 @@ def _conversion(source: InputContainer, stream: StreamInfo, container: Container
     if not isinstance(template, AudioStream) or audio == "copy":
         return None
     context = template.codec_context
-    if (
-        not context.sample_rate or not 1 <= context.layout.nb_channels <= MOST_CHANNELS
-    ):  # none of it was found, or too many
+    if not context.sample_rate or not 1 <= context.layout.nb_channels <= MOST_CHANNELS:  # 0 where none of it was found
         return None
     is_lossless = context.codec.lossless and not context.codec.lossy
     usual = "flac" if container == "mkv" and is_lossless else _SOUNDS[container][0]
@@ -339,28 +349,23 @@ def _takes_picture(info: MediaInfo, container: Container, codec: str) -> bool:
 
 
 def _accepts(
-    info: MediaInfo, source: InputContainer, streams: Sequence[StreamInfo], container: Container, codec: str
+    info: MediaInfo, source: InputContainer, fates: Mapping[StreamInfo, str], container: Container, codec: str
 ) -> bool:
-    """Whether a header with a picture and these streams can be written."""
+    """Whether a header with a picture and these streams, copied or converted, can be written."""
     stand_in = codec if container in ("mp4", "mov") else "av1"
     try:
         with av.open(io.BytesIO(), "w", format=muxer(container)) as trial:
             trial.add_mux_stream(stand_in, width=info.video.width, height=info.video.height)
-            for stream in streams:
-                if stream.kind != "attachment":
-                    _add_trial(trial, source.streams[stream.index], stream, container)
+            for stream, fate in fates.items():
+                if stream.kind == "attachment" or (stream.is_cover and container == "mkv"):
+                    continue
+                added = add_stream(trial, source.streams[stream.index], None if fate == _COPY else fate)
+                if stream.is_cover:
+                    added.disposition = Disposition.attached_pic
             trial.start_encoding()
     except (FFmpegError, ValueError, OSError):
         return False
     return True
-
-
-def _add_trial(trial: OutputContainer, template: Stream, stream: StreamInfo, container: Container) -> None:
-    if stream.is_cover and container == "mkv":
-        return
-    added = trial.add_stream_from_template(template, opaque=True)
-    if stream.is_cover:
-        added.disposition = Disposition.attached_pic
 
 
 def _refusal(

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
-from av.subtitles.stream import SubtitleStream
 
 from vsr.disk import sync_file, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, SegmentFile, StreamPlan
-from vsr.io.audio import add_sound, sound_target
 from vsr.io.container import (
     Container,
     ExpectedStream,
+    add_stream,
     as_container,
     cover_type,
     expected_streams,
@@ -38,7 +36,6 @@ from vsr.io.picture import Picture, loses_aspect, scaled_matrix
 from vsr.io.probe import open_input, packets_of
 from vsr.io.schedule import Schedule, make_schedule, movie_timescale
 from vsr.io.segments import ReorderedMoreError, open_segment, reported_delay, video_of, video_packets
-from vsr.io.subtitles import add_text
 from vsr.io.tags import file_tags, kept_chapters, start_and_title, stream_tags
 from vsr.stage import Cancel
 
@@ -177,7 +174,7 @@ class _Join:
             elif expected.kind == "attachment" or (expected.is_cover and self.container == "mkv"):
                 self._attach(file, expected, template)
             else:
-                added = self._add(file, expected, template)
+                added = add_stream(file, template, expected.codec if expected.is_converted else None)
                 if expected.codec == "hevc" and self.container in ("mp4", "mov"):
                     added.codec_context.codec_tag = "hvc1"
                 self._describe(added, expected, template)
@@ -209,14 +206,6 @@ class _Join:
         video.set_display_matrix(scaled_matrix(self.info, picture))
         self._describe(video, expected, original)
         return video
-
-    def _add(self, file: OutputContainer, expected: ExpectedStream, template: Stream) -> Stream:
-        """Add a stream that is copied, or converted."""
-        if expected.is_converted and isinstance(template, AudioStream):
-            return add_sound(file, sound_target(template.codec_context, expected.codec))
-        if expected.is_converted and isinstance(template, SubtitleStream):
-            return add_text(file, template.codec_context, expected.codec)
-        return file.add_stream_from_template(template, opaque=True)
 
     def _describe(self, added: Stream, expected: ExpectedStream, original: Stream) -> None:
         added.metadata.clear()
