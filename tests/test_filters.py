@@ -1,5 +1,6 @@
 """Fields and film: frames, times and counts of what is deinterlaced, cropped or turned."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -21,6 +22,7 @@ from vsr.io.filters import FilteredVideo, can_deinterlace
 from vsr.io.pixels import planar_layout
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
+from vsr.plan import plan_clip
 from vsr.preset import load_preset
 from vsr.settings import Crop, UpscaleSettings
 from vsr.video import upscale_video
@@ -87,11 +89,21 @@ def shown(luma: np.ndarray) -> int:
     return number_of(frame)
 
 
+def settings(nearest: Path, **changes) -> UpscaleSettings:
+    return UpscaleSettings(**{"model": str(nearest), "scale": Fraction(2), "device": "cpu", **changes})
+
+
 def run(source: Path, output: Path, nearest: Path, **changes) -> tuple[list[str], PlanEvent]:
+    """What a run notes, and its plan."""
     events: list = []
-    settings = UpscaleSettings(**{"model": str(nearest), "scale": Fraction(2), "device": "cpu", **changes})
-    upscale_video(source, output, settings=settings, on_event=events.append)
+    upscale_video(source, output, settings=settings(nearest, **changes), on_event=events.append)
     return [e.message for e in events if isinstance(e, NoteEvent)], next(e for e in events if isinstance(e, PlanEvent))
+
+
+def planned(source: Path, nearest: Path, **changes) -> tuple[tuple[str, ...], PlanEvent]:
+    """What a run would note at its beginning, and its plan."""
+    job = plan_clip(source, None, settings(nearest, **changes))
+    return job.notes, job.event
 
 
 UNEVEN = [3000, 4001, 5002, 9000, 9100, 12345, 20000, 20001]
@@ -383,7 +395,7 @@ def test_black_bars_are_found_and_cut_off(tmp_path, nearest, crop):
     frames = [barred(k, crop) for k in range(13)]
     frames[5] = black()  # says nothing about bars
     clip = write(tmp_path / "in.mp4", frames, options={"qp": "4"})
-    notes, plan = run(clip, tmp_path / "out.mp4", nearest, crop="auto")
+    notes, plan = planned(clip, nearest, crop="auto")
     assert plan.output_size == (2 * crop.height, 2 * crop.width)
     assert plan.streams[0][3] == f"cropped to {crop}, to h264"
     assert not any("bars" in note for note in notes)
@@ -403,11 +415,11 @@ def test_dark_pictures_are_not_taken_for_bars(tmp_path, nearest):
     sets |= {"dark": [black() for _ in range(9)], "blue": blue}
     for name, frames in sets.items():
         clip = write(tmp_path / f"{name}.mp4", frames, options={"qp": "4"})
-        notes, plan = run(clip, tmp_path / f"{name}_x2.mp4", nearest, crop="auto")
+        notes, plan = planned(clip, nearest, crop="auto")
         assert "no black bars are found: nothing is cropped" in notes, name
         assert plan.output_size == (192, 256)
     clip = write(tmp_path / "caption.mp4", caption, options={"qp": "4"})
-    _, plan = run(clip, tmp_path / "caption_x2.mp4", nearest, crop="auto")
+    _, plan = planned(clip, nearest, crop="auto")
     assert plan.output_size == (2 * 80, 256), "the upper bar alone: below stands a caption"
 
 
@@ -534,3 +546,23 @@ def test_a_cropped_picture_is_turned_into_sight(tmp_path, nearest):
     assert plan.output_size == (120, 64)
     assert plan.streams[0][3] == "deinterlaced (double), cropped to 60:32:2:8, turned, to h264"
     assert len(read_frames(tmp_path / "turned.mp4")) == 4
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("degrees", [30, 45, 119.9])
+def test_an_oblique_turn_is_said_and_kept(tmp_path, nearest, suffix, degrees):
+    across, up = round(ONE * math.cos(math.radians(degrees))), round(ONE * math.sin(math.radians(degrees)))
+    matrix = (across, up, 0, -up, across, 0, 0, 0, 1 << 30)
+    clip = make_clip(tmp_path / f"in{suffix}", frames=2, matrix=matrix)
+    notes, plan = run(clip, tmp_path / f"out{suffix}", nearest, apply_rotation=True)
+    assert any("no multiple of 90 degrees" in note for note in notes)
+    assert plan.output_size == (96, 128)
+    kept = probe(tmp_path / f"out{suffix}").video.display_matrix
+    assert kept is not None
+    assert np.allclose(kept[:6], matrix[:6], atol=3)  # Matroska says an angle
+
+
+def test_a_single_frame_is_searched_for_bars(tmp_path, nearest):
+    crop = Crop(height=72, width=128, top=12, left=0)
+    clip = write(tmp_path / "in.mp4", [barred(1, crop)], options={"qp": "4"})
+    assert planned(clip, nearest, crop="auto")[1].output_size == (144, 256)

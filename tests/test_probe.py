@@ -18,7 +18,7 @@ from tests.media_maker import HD, SD, Audio, Chapter, Subtitle, make_clip
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.io.color_guess import guess_color
-from vsr.io.probe import open_input, packets_of, probe, quarter_turn, side_data_of
+from vsr.io.probe import carried_matrix, is_quarter_turn, open_input, packets_of, probe, side_data_of
 
 _YUV = PixelLayout(name="yuv420p", kind="yuv", depth=8, log2_chroma=(1, 1))
 _RGB = PixelLayout(name="gbrp", kind="rgb", depth=8)
@@ -278,7 +278,8 @@ def test_nonsense_turns_are_not_carried() -> None:
     turns = [(0, one, -one, 0), (-one, 0, 0, -one), (0, -one, one, 0), (-one, 0, 0, one), (0, one, one, 0)]
     for a, b, c, d in turns:
         matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        assert quarter_turn(matrix) == matrix
+        assert carried_matrix(matrix) == matrix
+        assert is_quarter_turn(matrix)
     for a, b, c, d in [
         (one, 0, 0, one),
         (one, one, 0, one),
@@ -286,7 +287,10 @@ def test_nonsense_turns_are_not_carried() -> None:
         (0, 0, 0, 0),
         (one, 0, one, 0),
     ]:
-        assert quarter_turn((a, b, 0, c, d, 0, 0, 0, 1 << 30)) is None
+        assert carried_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30)) is None
+    oblique = (56756, 32768, 0, -32768, 56756, 0, 0, 0, 1 << 30)
+    assert carried_matrix(oblique) == oblique
+    assert not is_quarter_turn(oblique)
 
 
 def test_threads_reach_the_decoder(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from vsr.io.container import CONTAINERS, default_suffix, plan_streams
 from vsr.io.crop import aligned, find_bars
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo, can_deinterlace
-from vsr.io.probe import probe
+from vsr.io.probe import is_quarter_turn, probe
 from vsr.io.sink import rehearse
 from vsr.io.source import VideoSource
 from vsr.loading import PRECISION_NAMES, prepare
@@ -41,6 +41,7 @@ _DEINTERLACED: dict[Deinterlace, str] = {
     "off": "upscaled as it is",
 }
 _SAMPLES = 12  # frames that are searched for black bars
+_SEARCHED = 60  # seconds through which they are spread where the clip's length is not told
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
 
@@ -138,6 +139,9 @@ def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[FilteredVideo
     turn = info.video.display_matrix if settings.apply_rotation else None
     if settings.apply_rotation and turn is None:
         notes.append("the source is not turned: --apply-rotation changes nothing")
+    elif turn is not None and not is_quarter_turn(turn):
+        turn = None
+        notes.append("the source is turned by no multiple of 90 degrees: that stays said, and pixels are not turned")
     return FilteredVideo.of(info.video, how, crop=crop, turn=turn), notes
 
 
@@ -176,9 +180,11 @@ def _crop(info: MediaInfo, settings: UpscaleSettings, notes: list[str]) -> Crop 
 
 def _samples(info: MediaInfo, settings: UpscaleSettings) -> Iterator[tuple[Plane, ...]]:
     """Planes of some frames, spread over the part of the clip that is wanted."""
-    frames = _estimate(info.video, settings) or 1
-    for number in range(min(_SAMPLES, frames)):
-        start = settings.start + (2 * number + 1) * frames / (2 * min(_SAMPLES, frames) * info.video.rate)
+    rate = info.video.rate
+    frames = _estimate(info.video, settings) or round(_SEARCHED * rate)
+    count = min(_SAMPLES, frames)
+    for number in range(count):
+        start = settings.start + (2 * number + 1) * frames // (2 * count) / rate
         for batch in VideoSource(info, batch=1, segment=Fraction(1 << 30), start=start, end=settings.end, threads=1):
             yield tuple(plane[0] for plane in batch.planes)
             break

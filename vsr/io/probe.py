@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import re
 import statistics
 import struct
@@ -50,6 +51,7 @@ _NOT_READABLE = {
 
 _SITING_CODES: dict[tuple[int, int], Siting] = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
 
+_ONE = 1 << 16  # of the fixed-point numbers that turn, in a display matrix
 _TAGGED_DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _MASTERING = struct.Struct("<22i")  # AVMasteringDisplayMetadata: ten rationals, two flags
 _LOST_SIDE_DATA = {
@@ -197,7 +199,7 @@ def side_data_of(frame: VideoFrame) -> dict[str, bytes]:
 def display_matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
     """How a frame is to be turned or mirrored, None when it is to be shown as it is."""
     raw = side_data_of(frame).get("DISPLAYMATRIX")
-    return quarter_turn(struct.unpack("<9i", raw)) if raw else None
+    return carried_matrix(struct.unpack("<9i", raw)) if raw else None
 
 
 def _check_file(path: Path) -> None:
@@ -360,13 +362,22 @@ def _aspect(stream: VideoStream) -> Fraction | None:
     return ratio if ratio and 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else None
 
 
-def quarter_turn(matrix: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A display matrix that turns by quarters or mirrors; players know no other, nor does Matroska hold it."""
+def is_quarter_turn(matrix: tuple[int, ...]) -> bool:
+    """Whether a display matrix turns by a multiple of 90 degrees, mirrored or not; then it only moves pixels."""
     a, b, c, d = (matrix[i] for i in (0, 1, 3, 4))
-    one = 1 << 16
-    is_turn = {abs(a), abs(b)} == {abs(c), abs(d)} == {0, one} and abs(a) == abs(d)
-    is_nothing = (a, b, c, d) == (one, 0, 0, one)
-    return matrix if is_turn and not is_nothing else None
+    return {abs(a), abs(b)} == {abs(c), abs(d)} == {0, _ONE} and abs(a) == abs(d)
+
+
+def carried_matrix(matrix: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A display matrix as it can be carried: a turn by any angle, or by quarters and mirrored.
+
+    None for one that says nothing, and for scaling and shearing, which players ignore and Matroska does not hold.
+    """
+    a, b, c, d = (matrix[i] for i in (0, 1, 3, 4))
+    if (a, b, c, d) == (_ONE, 0, 0, _ONE):
+        return None
+    is_turn = abs(a - d) <= 2 and abs(b + c) <= 2 and abs(math.hypot(a, b) / _ONE - 1) < 1e-3
+    return matrix if is_turn or is_quarter_turn(matrix) else None
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> Fraction:
