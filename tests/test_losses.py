@@ -150,3 +150,13 @@ def test_opposite_shifts_cancel_in_the_drift_and_not_in_the_loss():
     assert colour_drift(result, low).abs().max() < 1e-3
     assert consistency(result, low).item() == pytest.approx(0.1, rel=1e-4)
     assert math.isclose(colour_drift(low[:1] + 0.1, low[:1])[0].item(), 25.5, abs_tol=1e-3)
+
+
+def test_luma_alone_sees_no_colour():
+    gray = torch.full((1, 3, 4, 4), 0.5)
+    tinted = gray + torch.tensor([0.114, 0.0, -0.299]).view(1, 3, 1, 1)  # redder and less blue by what cancels in luma
+    lighter = gray + 0.1
+    loss = pixel_loss("mse", on_luma=True)
+    assert loss(tinted, gray).item() == pytest.approx(0, abs=1e-12)
+    assert loss(lighter, gray).item() == pytest.approx(0.01, rel=1e-5)
+    assert pixel_loss("mse")(tinted, gray).item() > 0.01

@@ -96,6 +96,7 @@ class Losses:
     l1: float = 0.0
     mse: float = 0.0
     charbonnier: float = 0.0
+    on_luma: bool = False  # these three see luma alone, for a network that leaves colours as they are
     perceptual: float = 0.0
     layers: Mapping[str, float] = field(default_factory=dict)  # of the perceptual network; empty is the file's usual
     perceptual_distance: Literal["l1", "mse"] = "l1"

@@ -73,7 +73,7 @@ class Learner:
         is_half = setting.dtype == torch.float16
         self._scaler = torch.amp.GradScaler(setting.device.type, enabled=is_half)
         self._judge_scaler = torch.amp.GradScaler(setting.device.type, enabled=is_half)
-        self._losses = {kind: pixel_loss(kind) for kind in PIXEL}
+        self._losses = {kind: pixel_loss(kind, on_luma=stage.losses.on_luma) for kind in PIXEL}
 
     def step(self, step: int, low: Tensor, truth: Tensor) -> Terms | None:
         """Learn from one batch, (B, 3, h, w) and (B, 3, H, W) uint8, at `step` of the stage.

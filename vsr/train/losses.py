@@ -24,8 +24,11 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def pixel_loss(kind: PixelKind) -> Callable[[Tensor, Tensor], Tensor]:
+def pixel_loss(kind: PixelKind, *, on_luma: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of (result, truth) over pixels: mean absolute, mean squared, or mean Charbonnier difference.
+
+    `on_luma` compares BT.601 luma (ITU-R BT.601, full range) alone: over RGB, a network that only makes luma is drawn
+    to the mean of the channels' errors, which is another picture.
 
     Charbonnier is the root of d^2 + epsilon^2, whose gradient is 0 where nothing differs. Source: Lai et al. 2017
     (LapSRN), section 3.3; with CHARBONNIER_EPSILON it is absolute but for that point. The loss raises ValueError when
@@ -40,7 +43,8 @@ def pixel_loss(kind: PixelKind) -> Callable[[Tensor, Tensor], Tensor]:
 
     def loss(result: Tensor, truth: Tensor) -> Tensor:
         with full_precision(result):
-            return chosen(_difference(result, truth)).mean()
+            difference = _difference(result, truth)
+            return chosen(_luma(difference) if on_luma else difference).mean()
 
     return loss
 
@@ -104,6 +108,12 @@ def _difference(result: Tensor, truth: Tensor) -> Tensor:
     if result.shape != truth.shape:
         raise ValueError(f"result of {tuple(result.shape)} and truth of {tuple(truth.shape)} cannot be compared")
     return result.float() - truth.float()
+
+
+def _luma(rgb: Tensor) -> Tensor:
+    """(N, 1, H, W); linear, so that of a difference is the difference of both."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=rgb.device).view(1, 3, 1, 1)
+    return (rgb * weights).sum(1, keepdim=True)
 
 
 def _local_variance(x: Tensor) -> Tensor:
