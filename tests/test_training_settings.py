@@ -119,7 +119,7 @@ def test_srgan_is_what_was_asked_for():
 def test_srcnn_is_what_learned_in_a_minute():
     (net,) = training("srcnn").stages
     assert training("srcnn").generator.kernels == (9, 1, 5)
-    assert net.losses == Losses(mse=1.0)
+    assert net.losses == Losses(mse=1.0, on_luma=True)
     assert net.optimizer == Optimizer(lr=1e-3, clip=0.1, decay="cosine")
     assert training("srcnn").data.crop == 64
 
