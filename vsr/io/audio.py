@@ -81,9 +81,7 @@ class SoundConverter:
     `end` are in the source's seconds.
     """
 
-    def __init__(
-        self, source: AudioStream, encoder: AudioCodecContext, *, begin: Fraction, end: Fraction | None
-    ) -> None:
+    def __init__(self, source: AudioStream, encoder: AudioCodecContext, begin: Fraction, end: Fraction | None) -> None:
         self.tick = Fraction(1, encoder.sample_rate)  # seconds, of the packets' times
         self.damaged = 0  # packets that could not be decoded
         self._source = source
@@ -116,9 +114,11 @@ class SoundConverter:
 
     def flush(self) -> Iterator[Packet]:
         """Encode what decoder, resampler and encoder still hold."""
+        rest: list[AudioFrame] = []
         with suppress(FFmpegError, ValueError):  # nothing whole is left
-            for frame in self._source.codec_context.decode(None):
-                yield from self._placed(frame)
+            rest = self._source.codec_context.decode(None)
+        for frame in rest:
+            yield from self._placed(frame)
         if self._last is None:  # nothing could be decoded
             return
         yield from self._silence(self._last, self._due)

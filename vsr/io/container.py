@@ -36,9 +36,9 @@ _SOUNDS: dict[Container, tuple[str, ...]] = {
     "mkv": ("aac", "opus", "flac"),
     "webm": ("opus",),
 }
-_COPY = "copy"
-_ORDERED = ("aac", "opus", "flac")  # what --audio may turn all sound into
 _TEXTS: dict[Container, str] = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
+_ORDERED = ("aac", "opus", "flac")  # what --audio may turn all sound into
+_COPY = "copy"  # a stream's fate, when it is not the codec that it is converted to
 
 # Flags that come back when the finished file is read; measured with PyAV 18.1.
 _KEPT_FLAGS: dict[Container, tuple[str, ...]] = {
