@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from tests.media_maker import Audio, make_clip, number_of, numbered_planes, read_frames, read_packets
+from tests.media_maker import SD, Audio, make_clip, number_of, numbered_planes, read_frames, read_packets
 from vsr.cli.options import CROP
 from vsr.errors import ConfigError
 from vsr.events import NoteEvent, PlanEvent
 from vsr.frames import MediaInfo
-from vsr.io.crop import aligned, cut_out
+from vsr.io.crop import aligned, cut_out, find_bars
 from vsr.io.filters import FilteredVideo, can_deinterlace
 from vsr.io.pixels import planar_layout
 from vsr.io.probe import probe
@@ -294,14 +294,15 @@ def patterned(k: int, size: tuple[int, int], pix_fmt: str = "yuv420p") -> VideoF
     return frame
 
 
+def lines_of(frame: VideoFrame) -> list[np.ndarray]:
+    """The planes of an 8-bit frame, line padding left out."""
+    return [np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
+
+
 def decoded(path: Path) -> list[list[np.ndarray]]:
     """The planes of every frame of a file."""
-    found = []
     with av.open(str(path)) as file:
-        for frame in file.decode(video=0):
-            planes = [np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
-            found.append([plane.copy() for plane in planes])
-    return found
+        return [[plane.copy() for plane in lines_of(frame)] for frame in file.decode(video=0)]
 
 
 def test_a_crop_keeps_exactly_its_part(tmp_path, nearest):
@@ -388,7 +389,7 @@ def black(size: tuple[int, int] = (96, 128)) -> VideoFrame:
     [
         Crop(height=72, width=128, top=12, left=0),
         Crop(height=96, width=96, top=0, left=16),
-        Crop(height=80, width=100, top=6, left=20),
+        Crop(height=80, width=100, top=6, left=12),
     ],
 )
 def test_black_bars_are_found_and_cut_off(tmp_path, nearest, crop):
@@ -401,26 +402,32 @@ def test_black_bars_are_found_and_cut_off(tmp_path, nearest, crop):
     assert not any("bars" in note for note in notes)
 
 
-def test_dark_pictures_are_not_taken_for_bars(tmp_path, nearest):
+def test_dark_pictures_are_not_taken_for_bars():
     whole = Crop(height=96, width=128, top=0, left=0)
     half = Crop(height=40, width=128, top=28, left=0)
     wide = Crop(height=72, width=128, top=12, left=0)
     caption = [barred(k, wide) for k in range(15)]
     for frame in caption[5:10]:
         luma_lines(frame)[88:92, 40:90] = 200
+    night = [black() for _ in range(9)]
+    for frame in night:  # a lamp, and how its light falls off
+        luma_lines(frame)[:, :128] = np.maximum(16, 120 - 3 * abs(np.arange(128) - 64))
     blue = [barred(k, wide) for k in range(15)]
     for frame in blue:
         np.frombuffer(memoryview(frame.planes[1]), np.uint8)[:] = 200
     sets = {"whole": [barred(k, whole) for k in range(9)], "half": [barred(k, half) for k in range(9)]}
-    sets |= {"dark": [black() for _ in range(9)], "blue": blue}
+    sets |= {"black": [black() for _ in range(9)], "blue": blue, "caption": caption, "night": night}
+    sets["one side"] = [barred(k, Crop(height=84, width=128, top=12, left=0)) for k in range(9)]
     for name, frames in sets.items():
-        clip = write(tmp_path / f"{name}.mp4", frames, options={"qp": "4"})
-        notes, plan = planned(clip, nearest, crop="auto")
-        assert "no black bars are found: nothing is cropped" in notes, name
-        assert plan.output_size == (192, 256)
-    clip = write(tmp_path / "caption.mp4", caption, options={"qp": "4"})
-    _, plan = planned(clip, nearest, crop="auto")
-    assert plan.output_size == (2 * 80, 256), "the upper bar alone: below stands a caption"
+        planes = [[plane.copy() for plane in lines_of(frame)] for frame in frames]
+        assert find_bars(planes, planar_layout("yuv420p"), SD) is None, name
+    planes = [list(lines_of(barred(k, wide))) for k in range(9)]
+    assert find_bars(planes, planar_layout("yuv420p"), SD) == wide, "the same without any of this"
+
+
+def test_that_no_bars_are_found_is_said(tmp_path, nearest):
+    clip = make_clip(tmp_path / "in.mkv", frames=3)
+    assert "no black bars are found: nothing is cropped" in planned(clip, nearest, crop="auto")[0]
 
 
 @pytest.mark.parametrize(

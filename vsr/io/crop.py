@@ -14,6 +14,8 @@ from vsr.settings import Crop
 _BLACKEST = 16  # of 255 above black: what noise and coding make of black
 _GRAYEST = 12  # of 255 beside gray, for chroma: dark blue is no bar
 _THINNEST = Fraction(1, 100)  # of a side; a thinner dark edge is part of the picture
+_UNEVEN = Fraction(1, 4)  # of the thicker of two bars, by which the other may be thinner
+_SHARP = 3  # times the limit of black: what the picture reaches within three lines of a bar
 _MOST = Fraction(1, 2)  # of the picture that bars may cover
 
 
@@ -56,8 +58,9 @@ class _Peaks:
 def find_bars(frames: Iterable[Sequence[Plane]], layout: PixelLayout, color: ColorSpec) -> Crop | None:
     """What black bars leave of the picture, None where there are none.
 
-    A bar is a border that stays nearly black, chroma included, in all of `frames`: (h, w) planes each. Frames that are
-    black all over tell nothing and are passed over. Borders are rounded so that no picture is lost.
+    Bars come in pairs, above and below or left and right, about equally thick, with sharp edges, and stay nearly black,
+    chroma included, in all of `frames`: (h, w) planes each. Frames that are black all over tell nothing and are passed
+    over. Borders are rounded so that no picture is lost.
     """
     limits = [_BLACKEST << (layout.depth - 8)] * len(layout.plane_sizes(8, 8))
     if layout.kind == "yuv":
@@ -77,13 +80,13 @@ def find_bars(frames: Iterable[Sequence[Plane]], layout: PixelLayout, color: Col
         return None
     height, width = len(total[0].rows), len(total[0].columns)
     down, across = layout.log2_chroma
-    rows, columns = np.ones(height, bool), np.ones(width, bool)
+    rows, columns = np.zeros(height), np.zeros(width)
     for i, (peaks, limit) in enumerate(zip(total, limits, strict=True)):
         is_coarse = layout.kind == "yuv" and i > 0
-        rows &= np.repeat(peaks.rows <= limit, 1 << down if is_coarse else 1)[:height]
-        columns &= np.repeat(peaks.columns <= limit, 1 << across if is_coarse else 1)[:width]
-    top, bottom = _outwards(rows, 1 << down)
-    left, right = _outwards(columns, 1 << across)
+        rows = np.maximum(rows, np.repeat(peaks.rows / limit, 1 << down if is_coarse else 1)[:height])
+        columns = np.maximum(columns, np.repeat(peaks.columns / limit, 1 << across if is_coarse else 1)[:width])
+    top, bottom = _between_bars(rows, 1 << down)
+    left, right = _between_bars(columns, 1 << across)
     kept = (bottom - top) * (right - left)
     if kept == height * width or kept < height * width * _MOST:
         return None
@@ -103,12 +106,16 @@ def _inwards(begin: int, end: int, step: int, length: int) -> tuple[int, int]:
     return -(-begin // step) * step, end if end == length else end // step * step
 
 
-def _outwards(is_dark: npt.NDArray[np.bool_], step: int) -> tuple[int, int]:
-    """Where the picture begins and ends along one side, bars too thin left in."""
-    length = len(is_dark)
-    bright = np.flatnonzero(~is_dark)
+def _between_bars(peaks: npt.NDArray[np.float64], step: int) -> tuple[int, int]:
+    """Where the picture begins and ends along one side, by each line's peak as a multiple of what passes for black."""
+    length = len(peaks)
+    bright = np.flatnonzero(peaks > 1)
     if not len(bright):
         return 0, length
-    begin, end = int(bright[0]) // step * step, min(length, -(-(int(bright[-1]) + 1) // step) * step)
-    thinnest = max(2, length * _THINNEST)
-    return begin if begin >= thinnest else 0, end if length - end >= thinnest else length
+    begin, end = int(bright[0]), int(bright[-1]) + 1
+    thin, thick = sorted((begin, length - end))
+    is_pair = thin >= max(2, length * _THINNEST) and thick - thin <= max(4, thick * _UNEVEN)
+    is_sharp = min(peaks[begin : begin + 3].max(), peaks[end - 3 : end].max()) >= _SHARP
+    if not (is_pair and is_sharp):
+        return 0, length
+    return begin // step * step, min(length, -(-end // step) * step)
