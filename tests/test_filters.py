@@ -257,7 +257,10 @@ def test_what_is_found_and_done_is_said(tmp_path, nearest):
     flat = make_clip(tmp_path / "flat.mkv", frames=3)
     assert run(flat, tmp_path / "flat_x2.mkv", nearest)[0] == []
     notes, plan = run(flat, tmp_path / "double.mkv", nearest, deinterlace="double")
-    assert "the source does not say so: deinterlaced, one frame for each field: twice as many frames" in notes
+    assert (
+        "the source does not say that it is interlaced: deinterlaced, one frame for each field: twice as many frames"
+        in notes
+    )
     assert plan.frames == 6
 
 

@@ -148,7 +148,7 @@ def _filtered(info: MediaInfo, settings: UpscaleSettings) -> tuple[FilteredVideo
 def _deinterlacing(video: VideoInfo, how: Deinterlace) -> tuple[Deinterlace, list[str]]:
     """What is done to the fields, and what is said of it."""
     ordered = how
-    found = "the source says that it is interlaced" if video.is_interlaced else "the source does not say so"
+    found = f"the source {'says' if video.is_interlaced else 'does not say'} that it is interlaced"
     kind = f"{video.width}x{video.height} {video.pix_fmt}"
     if how == "off" or can_deinterlace(video.pix_fmt, how, height=video.height, width=video.width):
         said = _DEINTERLACED[how]
