@@ -23,7 +23,7 @@ from vsr.cli.options import LENGTH, SCALE, SELECTORS, SIZE, TIME
 from vsr.errors import ConfigError, MediaError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
 from vsr.preset import preset_names
-from vsr.settings import UpscaleSettings
+from vsr.settings import Crop, UpscaleSettings
 
 PLAN = PlanEvent(
     source="clip.mp4",
@@ -152,7 +152,7 @@ def test_every_option_reaches_the_settings(settings):
         --passes 2 --model m.pth --scale 2.4 --device cuda:1 --precision bf16 --tile 256 --overlap 8 --batch 4
         --codec hevc --crf 0 --encoder libx265 --encoder-preset slow --pix-fmt yuv420p10le --encoder-option aq-mode=3
         --encoder-option x265-params=a=1:b=2 --segment 2.5 --start 0 --end 1:00:00.04 --drop s,a:1 --drop v:1
-        --overwrite --allow-damaged
+        --overwrite --allow-damaged --audio opus --deinterlace double --crop 640:360:2:8 --apply-rotation
     """
     assert settings(*words.split()) == UpscaleSettings(
         passes=2,
@@ -175,6 +175,10 @@ def test_every_option_reaches_the_settings(settings):
         drop=("s", "a:1", "v:1"),
         overwrite=True,
         allow_damaged=True,
+        audio="opus",
+        deinterlace="double",
+        crop=Crop(height=360, width=640, top=8, left=2),
+        apply_rotation=True,
     )
 
 
