@@ -20,6 +20,7 @@ from vsr.stage import Cancel
 from vsr.train.learner import Learner
 from vsr.train.prepare import Order, prepare
 from vsr.train.run_folder import RunFolder, load_state
+from vsr.train.samples import Recipe
 from vsr.train.schedule import averaging_decay
 from vsr.train.team import Team
 from vsr.train.trainer import Trainer
@@ -533,3 +534,20 @@ def test_colours_are_noted_when_they_go_and_not_again(pictures, tmp_path):
         patch.setattr(Trainer, "_measured", measured)
         run(pictures, tmp_path / "run", replace(TINY, stages=(replace(NET, length=20),)), tell=notes.append)
     assert [note.message[:8] for note in notes if "colours" in str(note)] == ["step 5: ", "step 20:"]
+
+
+def test_a_run_can_be_stopped_while_its_pool_fills(pictures, tmp_path, monkeypatch):
+    cancel, made = Cancel(), []
+    original = Recipe.__call__
+
+    def slow(self, number):
+        made.append(number)
+        if len(made) == 3:
+            cancel.set()
+        return original(self, number)
+
+    monkeypatch.setattr(Recipe, "__call__", slow)
+    with pytest.raises(Cancelled):
+        run(pictures, tmp_path / "run", TINY, cancel=cancel)
+    assert len(made) == 3
+    assert load_state(tmp_path / "run" / "states" / "last.pt")["step"] == 0

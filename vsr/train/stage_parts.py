@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -64,8 +65,14 @@ def new_judge(training: Training, index: int) -> Discriminator | None:
     return judge
 
 
-def new_pool(plan: Plan, index: int, materials: tuple[Material | PairMaterial, ...], team: Team) -> PairPool:
-    """The pairs of a stage, of which this process holds its share."""
+def new_pool(
+    plan: Plan,
+    index: int,
+    materials: tuple[Material | PairMaterial, ...],
+    team: Team,
+    check: Callable[[], None] = lambda: None,
+) -> PairPool:
+    """The pairs of a stage, of which this process holds its share. `check` is called for each sample: it may raise."""
     training, stage, data = plan.training, plan.training.stages[index], plan.training.data
     settings, seed = plan.degradations[index], 1000 * training.seed + index
     recipe = TeamRecipe(
@@ -80,7 +87,7 @@ def new_pool(plan: Plan, index: int, materials: tuple[Material | PairMaterial, .
     batch = team.share_of(stage.batch, f"stages.{stage.name}.batch")
     capacity = max(batch, data.pool // team.size // settings.frames * settings.frames)
     return PairPool(
-        functools.partial(_stream, recipe, plan.workers),
+        functools.partial(_stream, recipe, plan.workers, check),
         capacity=capacity,
         refresh=min(batch / data.reuse, capacity) / settings.frames,
         crop=stage.crop or data.crop,
@@ -133,8 +140,11 @@ class TeamRecipe(Recipe):
         return Recipe.__call__(self, number * self.size + self.rank)
 
 
-def _stream(recipe: TeamRecipe, workers: int, first: int) -> Generator[Sample, None, None]:
-    return samples(recipe, first=first, workers=workers)
+def _stream(recipe: TeamRecipe, workers: int, check: Callable[[], None], first: int) -> Generator[Sample, None, None]:
+    with closing(samples(recipe, first=first, workers=workers)) as stream:
+        for sample in stream:
+            check()
+            yield sample
 
 
 def _fill(judge: nn.Module, path: Path) -> None:

@@ -99,7 +99,9 @@ class Trainer:
         elif beginning is not None and isinstance(learned := beginning["learner"], dict):
             learner.adopt(learned)
         self._pairs = judged_by(self._plan, index) if self._team.is_first else []
-        with new_pool(self._plan, index, self._materials, self._team) as pool:
+        # one of several processes must not leave alone: they ask one another between steps
+        check = self._cancel.check if self._team.size == 1 else _nothing
+        with new_pool(self._plan, index, self._materials, self._team, check) as pool:
             if state is None:
                 self._judge(index, 0, learner)
                 self._save(index, 0, learner)
@@ -107,7 +109,11 @@ class Trainer:
                 if self._team.any(self._cancel.is_set):
                     self._save(index, step, learner)
                     raise Cancelled("stopped; the same command continues")
-                step = self._one_step(index, step, learner, pool)
+                try:
+                    step = self._one_step(index, step, learner, pool)
+                except Cancelled:  # while waiting for samples
+                    self._save(index, step, learner)
+                    raise
                 if self._is_due(step, stage, self._plan.training.validation.every) or step == lengths.stage:
                     self._judge(index, step, learner)
                 is_last = step == lengths.stage or self._has_stalled()
@@ -313,3 +319,6 @@ class Trainer:
         trained_on = training.trained_on or f"{len(self._plan.materials)} files"
         spec = describe(net, name=self._folder.path.name, licence=training.licence, trained_on=trained_on)
         save_model(net, spec, path)
+
+
+def _nothing() -> None: ...
