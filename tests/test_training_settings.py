@@ -102,8 +102,14 @@ def test_esrgan_is_what_was_published():
     assert training("esrgan").data.crop == 128
     assert (net.length, net.batch, net.losses, net.optimizer.lr) == (1_000_000, 16, Losses(l1=1.0), 2e-4)
     assert gan.losses == Losses(l1=0.01, perceptual=1.0, layers={"conv5_4": 1.0}, adversarial=0.005)
-    assert [share * gan.length for share in gan.optimizer.milestones] == [50_000, 100_000, 200_000, 300_000]
+    assert [share * steps_of(gan.length, 1) for share in gan.optimizer.milestones] == [
+        50_000,
+        100_000,
+        200_000,
+        300_000,
+    ]
     judge = gan.discriminator
+    assert judge is not None
     assert (judge.kind, judge.loss, judge.pooled, judge.optimizer) == ("vgg", "relativistic", False, gan.optimizer)
 
 
@@ -113,6 +119,7 @@ def test_srgan_is_what_was_asked_for():
     assert net.losses == Losses(mse=1.0)
     weights = {name: weight for name, weight in gan.losses.weights().items() if weight}
     assert weights == {"mse": 1.0, "perceptual": 6e-3, "adversarial": 1e-3, "tv": 1e-6}
+    assert gan.discriminator is not None
     assert gan.discriminator.kind == "srgan"
 
 
@@ -127,18 +134,20 @@ def test_srcnn_is_what_learned_in_a_minute():
 def test_finetune_unfreezes_every_parameter_once_from_the_tail_inwards():
     settings = training("finetune")
     (stage,) = settings.stages
-    net = build("rrdb", num_feat=8, num_grow=4, depth=settings.generator.depth)
+    depth = settings.generator.depth
+    assert depth is not None
+    net = build("rrdb", num_feat=8, num_grow=4, depth=depth)
     began = {}
     for name, _ in net.named_parameters():
         fitting = [k for k, group in enumerate(stage.unfreeze) if name.startswith(group)]
         assert len(fitting) == 1, name
         block = re.match(r"body\.(\d+)\.", name)
         began[int(block[1]) if block else name] = fitting[0]
-    blocks = [began[number] for number in range(settings.generator.depth)]
+    blocks = [began[number] for number in range(depth)]
     assert blocks == sorted(blocks, reverse=True)
     assert began["conv_last.weight"] == began["conv_up1.weight"] == 0 < began["conv_body.weight"] < min(blocks)
     assert began["conv_first.weight"] == max(blocks)
-    assert len(stage.unfreeze) * stage.unfreeze_every < stage.length / 2
+    assert len(stage.unfreeze) * steps_of(stage.unfreeze_every, 1) < steps_of(stage.length, 1) / 2
     assert settings.generator.init
     assert settings.data.jitter > 0
 
@@ -415,7 +424,9 @@ def test_smoke_keeps_stages_losses_and_features(name):
         assert bool(after.losses.ramp) == bool(before.losses.ramp)
         assert bool(after.optimizer.warmup) == bool(before.optimizer.warmup)
         assert after.unfreeze == before.unfreeze
-        assert len(after.unfreeze) * steps_of(after.unfreeze_every, 1) <= after.length  # each group gets its turn
+        assert len(after.unfreeze) * steps_of(after.unfreeze_every, 1) <= steps_of(
+            after.length, 1
+        )  # each group gets its turn
         assert (after.discriminator is None) == (before.discriminator is None)
         if after.discriminator and before.discriminator:
             assert after.discriminator.loss == before.discriminator.loss
