@@ -57,10 +57,10 @@ def measure(data: Path) -> dict[str, object]:
         print(f"{preset}: done", flush=True)
         if preset == "video":
             write_rgb(SHEET, sheet.picture(), quality=75)
-    return {"machine": machine(), "seed": SEED, "rows": [_short(row) for report in reports for row in report["rows"]]}
+    return {"machine": machine(), "seed": SEED, "rows": [short(row) for report in reports for row in report["rows"]]}
 
 
-def _short(row: dict) -> dict:
+def short(row: dict) -> dict:
     """A row with its means and its pictures' PSNR only: the rest follows from the command."""
     items = {item["name"]: round(item["psnr_y"], 3) for item in row["items"]}
     mean = {key: None if value is None else round(value, 4) for key, value in row["mean"].items()}

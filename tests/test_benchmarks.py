@@ -25,6 +25,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "degrade-cpu": ("degradation.md", benchmarks.degrade.report),
     "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
     "quality": ("quality.md", benchmarks.quality.report),
+    "classic": ("training.md", benchmarks.quality.report),
 }
 
 
