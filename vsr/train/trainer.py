@@ -106,14 +106,13 @@ class Trainer:
                 self._judge(index, 0, learner)
                 self._save(index, 0, learner)
             while step < lengths.stage and not self._has_stalled():
-                if self._team.any(self._cancel.is_set):
-                    self._save(index, step, learner)
-                    raise Cancelled("stopped; the same command continues")
                 try:
+                    if self._team.any(self._cancel.is_set):
+                        raise Cancelled
                     step = self._one_step(index, step, learner, pool)
-                except Cancelled:  # while waiting for samples
+                except Cancelled as e:  # here, or while waiting for samples
                     self._save(index, step, learner)
-                    raise
+                    raise Cancelled("stopped; the same command continues") from e
                 if self._is_due(step, stage, self._plan.training.validation.every) or step == lengths.stage:
                     self._judge(index, step, learner)
                 is_last = step == lengths.stage or self._has_stalled()
