@@ -12,6 +12,7 @@ import benchmarks.degrade
 import benchmarks.network
 import benchmarks.overlap
 import benchmarks.quality
+import benchmarks.train
 import benchmarks.upscale
 from benchmarks.report import ROOT, load, replace_between
 from vsr.models.catalog import find
@@ -24,6 +25,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "overlap": ("performance.md", benchmarks.overlap.report),
     "degrade-cpu": ("degradation.md", benchmarks.degrade.report),
     "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
+    "train-cpu": ("training.md", benchmarks.train.report),
     "quality": ("quality.md", benchmarks.quality.report),
     "classic": ("training.md", benchmarks.quality.report),
 }
