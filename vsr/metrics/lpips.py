@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr.errors import ModelError
+from vsr.metrics.weights import read_tensors
 
 ENDS = (2, 5, 8, 10, 11, 12, 13)  # of torchvision's `features`: a difference is taken after each of these slices
 CHANNELS = (64, 128, 256, 384, 384, 512, 512)  # there
@@ -83,14 +84,7 @@ def _direction(features: Tensor) -> Tensor:
 
 def _tensors(path: Path, shapes: Mapping[str, torch.Size], wanted: str) -> dict[str, Tensor]:
     """The tensors of these names and shapes in the file, in fp32; what else it holds is left."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise ModelError(f"{path}: cannot be read: {e.strerror}; give {wanted}") from e
-    except Exception as e:  # the unpickler raises whatever damaged bytes lead to: EOFError, KeyError, RuntimeError, ...
-        raise ModelError(f"{path}: damaged, or not a file of tensors; give {wanted}") from e
-    if not isinstance(found, Mapping):
-        raise ModelError(f"{path}: not a file of named tensors; give {wanted}")
+    found = read_tensors(path, wanted)
     for name, shape in shapes.items():
         tensor = found.get(name)
         if not isinstance(tensor, Tensor) or tensor.shape != shape:

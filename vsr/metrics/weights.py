@@ -1,13 +1,15 @@
 """Where the files lie that metrics need: given on the command line, or in the folder models are kept in."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+import torch
+from torch import Tensor
 
-from vsr.errors import ConfigError
+from vsr.errors import ConfigError, ModelError
 
 # By field of MetricWeights. torchvision's download carries a hash; the lpips package names its file after the network.
 NAMES = {
@@ -57,3 +59,19 @@ def _by_name(path: Path) -> dict[str, Path]:
 def _in_folder(folder: Path) -> dict[str, Path]:
     present = {field: [folder / name for name in names if (folder / name).is_file()] for field, names in NAMES.items()}
     return {field: paths[0] for field, paths in present.items() if paths}
+
+
+def read_tensors(path: Path, wanted: str) -> dict[str, Tensor]:
+    """The named tensors of a .pth file, on the CPU; what else it holds is left. Nothing but tensors is unpickled.
+
+    Raises ModelError when it cannot be read or holds no names; it then ends in `give` and `wanted`.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise ModelError(f"{path}: cannot be read: {e.strerror}; give {wanted}") from e
+    except Exception as e:  # the unpickler raises whatever damaged bytes lead to: EOFError, KeyError, RuntimeError, ...
+        raise ModelError(f"{path}: damaged, or not a file of tensors; give {wanted}") from e
+    if not isinstance(found, Mapping):
+        raise ModelError(f"{path}: not a file of named tensors; give {wanted}")
+    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}

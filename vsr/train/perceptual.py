@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vsr.errors import ConfigError, ModelError
 from vsr.metrics.lpips import ENDS, IMAGENET_MEAN, IMAGENET_STD
+from vsr.metrics.weights import read_tensors
 from vsr.train.losses import full_precision
 
 VGG19_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions between poolings
@@ -75,7 +76,7 @@ class Perceptual(nn.Module):
         tensors is unpickled. Raises ModelError for a file that cannot be read or is another network, ConfigError for
         layers that the file does not have and weights that are negative or all 0.
         """
-        state = _read(path)
+        state = read_tensors(path, KNOWN_FILES)
         layout = _recognised(path, state)
         ends = layout.present(state)
         if layers is None:
@@ -231,15 +232,3 @@ def _taps(path: Path, layers: Mapping[str, float], layout: _Layout, present: Map
     if not taps:
         raise ConfigError(f"layers: none has a weight above 0; choose from {', '.join(present)}")
     return taps
-
-
-def _read(path: Path) -> StateDict:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise ModelError(f"{path}: cannot be read: {e.strerror}; give {KNOWN_FILES}") from e
-    except Exception as e:  # the unpickler raises whatever damaged bytes lead to: EOFError, KeyError, RuntimeError, ...
-        raise ModelError(f"{path}: damaged, or not a file of tensors; give {KNOWN_FILES}") from e
-    if not isinstance(found, Mapping):
-        raise ModelError(f"{path}: not a file of named tensors; give {KNOWN_FILES}")
-    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
