@@ -23,7 +23,8 @@ from av.video.stream import VideoStream
 from vsr.frames import ColorSpec, SegmentFile
 from vsr.io.container import plan_streams
 from vsr.io.join import Joined, join
-from vsr.io.probe import open_input, packets_of, probe
+from vsr.io.opening import open_input, packets_of
+from vsr.io.probe import probe
 from vsr.stage import Cancel
 
 if TYPE_CHECKING:

@@ -18,7 +18,9 @@ from tests.media_maker import HD, SD, Audio, Chapter, Subtitle, make_clip
 from vsr.errors import MediaError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.io.color_guess import guess_color
-from vsr.io.probe import carried_matrix, is_quarter_turn, open_input, packets_of, probe, side_data_of
+from vsr.io.opening import open_input, packets_of
+from vsr.io.probe import probe
+from vsr.io.side_data import carried_matrix, is_quarter_turn, side_data_of
 
 _YUV = PixelLayout(name="yuv420p", kind="yuv", depth=8, log2_chroma=(1, 1))
 _RGB = PixelLayout(name="gbrp", kind="rgb", depth=8)

@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 
 from vsr.errors import MediaError
 from vsr.events import PlanEvent
-from vsr.io.probe import packets_of, probe
+from vsr.io.opening import packets_of
+from vsr.io.probe import probe
 from vsr.settings import EncoderTuning, UpscaleSettings
 from vsr.video import upscale_video
 

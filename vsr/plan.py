@@ -26,7 +26,8 @@ from vsr.io.container import CONTAINERS, default_suffix, plan_streams
 from vsr.io.crop import aligned, find_bars
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo, can_deinterlace
-from vsr.io.probe import is_quarter_turn, probe
+from vsr.io.probe import probe
+from vsr.io.side_data import is_quarter_turn
 from vsr.io.sink import rehearse
 from vsr.io.source import VideoSource
 from vsr.loading import PRECISION_NAMES, prepare

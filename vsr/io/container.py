@@ -15,7 +15,7 @@ from av.subtitles.stream import SubtitleStream
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, StreamInfo, StreamPlan
 from vsr.io.audio import MOST_CHANNELS, add_sound, sound_target
-from vsr.io.probe import open_input
+from vsr.io.opening import open_input
 from vsr.io.subtitles import TEXT_CODECS, add_text
 from vsr.settings import Audio
 

@@ -20,7 +20,7 @@ from av.subtitles.stream import SubtitleStream
 from vsr.frames import StreamInfo
 from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
-from vsr.io.probe import packets_of
+from vsr.io.opening import packets_of
 from vsr.io.schedule import Schedule
 from vsr.io.segments import MOST_REORDERED
 from vsr.io.subtitles import TextConverter

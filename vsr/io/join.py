@@ -32,8 +32,8 @@ from vsr.io.container import (
     muxer,
 )
 from vsr.io.copies import CopiedStream, Track, copied_packets, open_track
+from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, loses_aspect, scaled_matrix
-from vsr.io.probe import open_input, packets_of
 from vsr.io.schedule import Schedule, make_schedule, movie_timescale
 from vsr.io.segments import ReorderedMoreError, open_segment, reported_delay, video_of, video_packets
 from vsr.io.tags import file_tags, kept_chapters, start_and_title, stream_tags

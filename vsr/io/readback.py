@@ -17,7 +17,10 @@ from av.video.stream import VideoStream
 from vsr.errors import MediaError
 from vsr.frames import Siting, StreamInfo
 from vsr.io.copies import is_filler
-from vsr.io.probe import chroma_siting, describe_streams, display_matrix_of, open_input, packets_of, tagged_end
+from vsr.io.opening import open_input, packets_of
+from vsr.io.side_data import display_matrix_of
+from vsr.io.source_color import chroma_siting
+from vsr.io.streams import describe_streams, tagged_end
 from vsr.stage import Cancel
 
 UNTOLD = -(2**63)  # in place of a time: libav does not read those before zero in Matroska

@@ -18,8 +18,9 @@ from av.video.stream import VideoStream
 from vsr.frames import FrameBatch, MediaInfo, Plane, VideoInfo
 from vsr.io.crop import cut_out
 from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
+from vsr.io.opening import open_input, packets_of
 from vsr.io.pixels import PlaneReader, crc_of
-from vsr.io.probe import open_input, packets_of, tagged_end
+from vsr.io.streams import tagged_end
 from vsr.settings import Crop
 
 log = logging.getLogger(__name__)

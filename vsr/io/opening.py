@@ -1,0 +1,98 @@
+"""Open clips that others made, and read their packets, whatever the file does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.packet import Packet
+from av.stream import Stream
+
+from vsr.errors import MediaError
+
+# Demuxers of moving pictures. Left out on purpose: playlists (concat, hls, dash, image2, sdp, lavfi), which name other
+# files and hosts, and those that turn any text into pictures (tty).
+_DEMUXERS = (
+    "3dostr,4xm,amv,anm,apng,argo_brp,asf,asf_o,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,bmv,c93,cavsvideo,cdg,cdxl,"
+    "cine,dcstr,dhav,dirac,dnxhd,dsicin,dv,dxa,ea,ea_cdata,evc,film_cpk,filmstrip,flic,flv,frm,gdv,gif,gxf,h261,h263,"
+    "h264,hevc,hnm,iff,ifv,ingenient,ipmovie,ipu,iss,iv8,ivf,ivr,jpegxl_anim,jv,kux,live_flv,lmlm4,lvf,lxf,m4v,"
+    "matroska,webm,mgsts,mjpeg,mjpeg_2000,mlv,mm,moflex,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,msnwctcp,mtv,mv,"
+    "mvi,mxf,mxg,nc,nsv,nut,nuv,obu,ogg,paf,pdv,pmp,psxstr,pva,r3d,rawvideo,rl2,rm,roq,rpl,ser,sga,siff,smjpeg,smk,"
+    "smush,swf,thp,tiertexseq,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,wc3movie,webp,wsvqa,wtv,xmv,yop,yuv4mpegpipe"
+)
+_NOT_READABLE = {
+    "missing": "no such file; check the name",
+    "folder": "is a folder; give a file, or use `vsr folder`",
+    "special": "is no regular file; copy it to one first",
+    "empty": "is empty; copy it again from where it came",
+    "denied": "may not be read by you; change its permissions",
+}
+
+
+def open_input(path: Path, *, threads: int | None = None) -> InputContainer:
+    """Open a clip for reading; the caller closes it, best by `with`.
+
+    `threads` is what each video decoder may use; None leaves libav's default. A file that names other files or hosts
+    is refused. Raises MediaError when there is nothing to read.
+    """
+    _check_file(path)
+    try:
+        container = av.open(
+            str(path.absolute()),
+            "r",
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            metadata_errors="surrogateescape",
+        )
+    except (FFmpegError, ValueError, OSError) as e:  # UnknownCodecError is a ValueError only
+        raise MediaError(f"{path}: {_why_unreadable(path, e)}") from e
+    if threads is not None:
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.thread_count = threads
+    return container
+
+
+def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """Demux some streams; each ends with an empty packet.
+
+    Ends without a word where PyAV 18 stumbles, after the last packet, over streams that appeared while reading.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # its flush looks for streams that it never listed (FLV, TS, PS)
+        return
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            why = "folder"
+        elif not path.exists():
+            why = "missing"
+        elif not path.is_file():
+            why = "special"
+        elif path.stat().st_size == 0:
+            why = "empty"
+        else:
+            return
+    except PermissionError:
+        why = "denied"
+    except OSError as e:  # a name that is too long, a link that leads to itself
+        raise MediaError(f"{path}: cannot be looked up ({e.strerror}); check the name") from e
+    raise MediaError(f"{path}: {_NOT_READABLE[why]}")
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return _NOT_READABLE["denied"]
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        head = b""
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
+    if isinstance(error, InvalidDataError | ArgumentError | EOFError):  # the second: a demuxer that is left out above
+        return "is no video, or is damaged beyond reading; give a video file"
+    return f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the file"
