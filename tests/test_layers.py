@@ -17,7 +17,7 @@ LINES = [
     ["train", "stills"],
     ["video"],
     ["plan"],  # what `video` decides before the first frame
-    ["loading", "footage"],
+    ["loading", "footage", "naming", "filtering"],
     ["verify", "preset"],
     ["engine", "io", "journal", "done", "metrics", "toml_values"],
     ["models"],

@@ -10,6 +10,7 @@ from vsr.errors import ConfigError
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Audio = Literal["auto", "copy", "aac", "opus", "flac", "none"]
 Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
+DEFAULT_SCALE = Fraction(4)
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
 

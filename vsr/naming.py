@@ -1,0 +1,60 @@
+"""Where a clip's result goes: its name and its container, as ordered or by rule."""
+
+from pathlib import Path
+
+from vsr.errors import ConfigError, MediaError
+from vsr.frames import MediaInfo
+from vsr.io.container import CONTAINERS, default_suffix
+from vsr.io.encoders import choose_codec
+from vsr.settings import DEFAULT_SCALE, UpscaleSettings
+
+
+def _looked_up(path: Path) -> Path:
+    """The same path. Raises MediaError where the system would not even say whether it is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as e:  # too long, a folder that may not be entered; a null in the name
+        why = getattr(e, "strerror", None) or e
+        raise MediaError(f"{path}: cannot be looked up ({why}); choose another output with -o") from e
+    return path
+
+
+def container_of(output: Path | None) -> str | None:
+    """The container that the output's suffix orders, or None where the name is ours to make."""
+    if output is None or _looked_up(output).is_dir():
+        return None
+    suffix = output.suffix.lower().lstrip(".")
+    if suffix not in CONTAINERS:
+        raise ConfigError(f"{output}: '{output.suffix}' is no container vsr writes; use .mp4, .mov, .mkv or .webm")
+    return suffix
+
+
+def default_container(info: MediaInfo, settings: UpscaleSettings, width: int) -> str:
+    """The source's own container where it holds everything, the ordered codec included."""
+    is_ordered = settings.encoder is not None or settings.codec != "auto"
+    codec = choose_codec(settings, info.video, container=None, width=width) if is_ordered else None
+    return default_suffix(info, codec, settings.drop, settings.audio)[1:]
+
+
+def output_path(source: Path, output: Path | None, settings: UpscaleSettings, suffix: str) -> Path:
+    """Where the result goes. Raises MediaError when that cannot be."""
+    if output is None or output.is_dir():
+        folder = source.parent if output is None else output
+        target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
+    else:
+        target = output
+    if not _looked_up(target).parent.is_dir():
+        raise MediaError(f"{target.parent}: no such folder; make it first")
+    if target.exists() and target.samefile(source):
+        raise MediaError(f"{target}: is the source itself; choose another output with -o")
+    if target.is_dir():
+        raise MediaError(f"{target}: is a folder; choose another output with -o")
+    return target
+
+
+def _mark(settings: UpscaleSettings) -> str:
+    if settings.size is None:
+        return f"x{float(settings.scale or DEFAULT_SCALE):g}"
+    return "x".join("" if side is None else str(side) for side in reversed(settings.size))
