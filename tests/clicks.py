@@ -104,7 +104,15 @@ def flashes(path: Path) -> list[Fraction]:
 
 
 def clicks(path: Path) -> list[Fraction]:
-    """Seconds at which clicks begin, as the file's first sound stream is decoded; no players' corrections."""
+    """Seconds at which clicks begin, as the file's first sound stream is decoded."""
+    first, line, rate = sound_line(path)
+    loud = np.flatnonzero(line > max(0.1, line.max() / 2))
+    begins = loud[np.flatnonzero(np.diff(loud, prepend=-rate) > rate / 20)]
+    return [first + Fraction(int(at), rate) for at in begins]
+
+
+def sound_line(path: Path) -> tuple[Fraction, np.ndarray, int]:
+    """(seconds of the first sample, how loud each one is by its frame's time, rate) of the first sound stream."""
     parts: list[tuple[Fraction, np.ndarray]] = []
     with av.open(str(path)) as file:
         stream = file.streams.audio[0]
@@ -119,13 +127,11 @@ def clicks(path: Path) -> list[Fraction]:
     for time, samples in parts:
         at = round((time - first) * rate)
         line[at : at + len(samples)] = samples
-    loud = np.flatnonzero(line > max(0.1, line.max() / 2))
-    begins = loud[np.flatnonzero(np.diff(loud, prepend=-rate) > rate / 20)]
-    return [first + Fraction(int(at), rate) for at in begins]
+    return first, line, rate
 
 
 def lags(path: Path) -> list[Fraction]:
-    """Seconds by which each click comes after the flash it belongs to; there must be as many of the one as of the other."""
+    """Seconds by which each click comes after its flash; there must be as many of the one as of the other."""
     seen, heard = flashes(path), clicks(path)
     assert len(seen) == len(heard) > 0, ([float(t) for t in seen], [float(t) for t in heard])
     return [click - flash for flash, click in zip(seen, heard, strict=True)]
