@@ -58,8 +58,7 @@ def upscale_video(
         journal.begin(job.pinned)
         findings = produce(job, journal, tell, cancel)
         if not findings.frames:
-            why = findings.damage[0] if findings.damage else "none lies between --start and --end"
-            raise MediaError(f"{job.info.path}: no frame to upscale: {why}; give a whole clip")
+            raise MediaError(f"{job.info.path}: no frame to upscale: {_why_empty(job, findings)}")
         _join_and_check(job, journal, tell, cancel)
         journal.remove()
     if not findings.lost:
@@ -106,6 +105,16 @@ def produce(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> Findings:
         _tell_segments(journal, told, tell)
     _tell_findings(source.findings, tell)
     return source.findings
+
+
+def _why_empty(job: Job, findings: Findings) -> str:
+    """Why a run that ended has no frames, and what to do."""
+    if findings.damage:
+        return f"{findings.damage[0]}; give a whole clip"
+    start, end, length = job.settings.start, job.settings.end, job.info.duration
+    until = "the end" if end is None else f"--end {float(end):g}"
+    lasts = "" if length is None else f"the clip lasts {float(length):g} s; "
+    return f"none is shown from --start {float(start):g} to {until}; {lasts}give another time"
 
 
 def _bottleneck(loaded: Stage, rendered: Stage) -> Wait:

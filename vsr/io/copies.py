@@ -20,9 +20,9 @@ from av.subtitles.stream import SubtitleStream
 from vsr.frames import StreamInfo
 from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
+from vsr.io.decode_times import with_decode_times
 from vsr.io.opening import packets_of
 from vsr.io.schedule import Schedule
-from vsr.io.segments import MOST_REORDERED
 from vsr.io.subtitles import TextConverter
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class Track:
     last_dts: int | None = None
     last_pts: int | None = None  # in the source's ticks, as the next
     next_pts: int | None = None
-    has_begun: bool = False
+    first_pts: int | None = None  # in the source's ticks, of the first packet written
+    lasting: Packet | None = None  # the last subtitle before the kept part: shown until the next one
     written: int = 0
     end: int = 0  # of the last packet, in the output's ticks
     damaged: int = 0  # packets that could not be written
@@ -103,6 +104,15 @@ class Track:
         """What is written after the source's last packet."""
         if self.sound is not None:
             yield from self._encoded(self.sound.flush())
+        yield from self._moved_up(None)
+
+    @property
+    def begins_late(self) -> Fraction:
+        """Seconds by which a picture begins after the cut, since it can be decoded from a keyframe on only."""
+        start = self.schedule.start
+        if self.info.kind != "video" or start is None or self.first_pts is None:
+            return Fraction(0)
+        return self.first_pts * self.source_tick - start
 
     def result(self) -> CopiedStream:
         """What was written of the stream."""
@@ -163,16 +173,31 @@ class Track:
         duration = packet.duration or self._guessed_duration(pts)
         self.next_pts = pts + duration
         self.last_pts = pts
-        is_key = packet.is_keyframe
-        wanted = self._wanted(pts, duration, is_key=is_key, is_hidden=packet.is_discard)
+        start = self.schedule.start
+        if self.info.kind == "subtitle" and not duration and start is not None and pts * self.source_tick < start:
+            self.lasting = packet
+            return
+        wanted = self._wanted(pts, duration, is_key=packet.is_keyframe, is_hidden=packet.is_discard)
         if wanted is None:
             return
         pts, duration = wanted
         if self.info.kind != "video":
             dts = pts
-        self.has_begun = True
+        if self.first_pts is None:
+            self.first_pts = pts
+        yield from self._moved_up(pts)
         self._place(packet, pts, dts, duration)
         yield packet
+
+    def _moved_up(self, following: int | None) -> Iterator[Packet]:
+        """The subtitle that the cut finds on the screen, shown from there on unless the next one comes as early."""
+        packet, self.lasting = self.lasting, None
+        if packet is None or self.schedule.start is None:
+            return
+        first = math.ceil(self.schedule.start / self.source_tick)
+        if following is None or following > first:
+            self._place(packet, first, first, 0)
+            yield packet
 
     def _wanted(self, pts: int, duration: int, *, is_key: bool, is_hidden: bool) -> tuple[int, int] | None:
         """(pts, duration) of a packet that is kept, in the source's ticks; None when it is left out."""
@@ -185,13 +210,19 @@ class Track:
             return None
         if start is not None and ends <= start:
             return None
-        if start is not None and kind == "video" and not self.has_begun and (begins < start or not is_key):
+        if start is not None and kind == "video" and not self._can_begin(pts, is_key=is_key):
             return None
         if kind == "subtitle" and duration:
             first = max(pts, math.ceil(start / tick)) if start is not None else pts
             last = min(pts + duration, math.floor(stop / tick)) if stop is not None else pts + duration
             return first, max(1, last - first)
         return pts, duration
+
+    def _can_begin(self, pts: int, *, is_key: bool) -> bool:
+        """Whether a copied picture leans on nothing that was cut away, as those shown before their keyframe do."""
+        if self.first_pts is not None:
+            return pts >= self.first_pts
+        return is_key and pts * self.source_tick >= (self.schedule.start or 0)
 
     def _is_priming(self, begins: Fraction) -> bool:
         """Whether a hidden packet only warms the decoder up, rather than being cut away by the source's edit list."""
@@ -281,36 +312,6 @@ def _filter(expected: ExpectedStream, template: Stream, added: Stream) -> _Filte
 def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Packet]:
     """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
     try:
-        yield from _with_decode_times(packet for packet in packets_of(source, *streams) if packet.size)
+        yield from with_decode_times(packet for packet in packets_of(source, *streams) if packet.size)
     except (FFmpegError, OSError) as e:
         notes.append(f"the source breaks off ({e.strerror}): its other streams end there")
-
-
-def _with_decode_times(packets: Iterator[Packet]) -> Iterator[Packet]:
-    """Give the first pictures of a copied stream the decode times that Matroska does not store."""
-    waiting: dict[int, list[Packet]] = {}
-    begun: set[int] = set()
-    for packet in packets:
-        index = packet.stream.index
-        if index in begun or packet.stream.type != "video":
-            yield packet
-            continue
-        held = waiting.setdefault(index, [])
-        held.append(packet)
-        if packet.dts is None and len(held) <= MOST_REORDERED:
-            continue
-        begun.add(index)
-        yield from _backfilled(waiting.pop(index))
-    for held in waiting.values():
-        yield from _backfilled(held)
-
-
-def _backfilled(packets: list[Packet]) -> Iterator[Packet]:
-    known = packets[-1].dts
-    lowest = min((packet.pts for packet in packets if packet.pts is not None), default=0)
-    known = lowest if known is None else known
-    step = max(1, packets[0].duration or 1)
-    for ahead, packet in zip(range(len(packets) - 1, -1, -1), packets, strict=True):
-        if packet.dts is None:
-            packet.dts = min(known - ahead * step, lowest - ahead)
-        yield packet

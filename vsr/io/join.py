@@ -267,6 +267,8 @@ class _Join:
         notes += [f"{t.info.selector}: {t.damaged} damaged packets are left out" for t in tracks if t.damaged]
         sounds = [(t.info.selector, t.sound.damaged) for t in tracks if t.sound is not None and t.sound.damaged]
         notes += [f"{selector}: {damaged} damaged packets became silence" for selector, damaged in sounds]
+        late = [(t.info.selector, t.begins_late) for t in tracks if t.begins_late]
+        notes += [f"{name}: begins {float(time):.3f} s after the cut, at its next keyframe" for name, time in late]
         drops = () if self.container in ("mkv", "webm") else tuple(t for t in tracks if not t.written)
         empty = {t.info.index for t in drops if t.expected.codec != "mov_text"}  # which ends in a filler of its own
         notes += [
