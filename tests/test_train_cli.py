@@ -469,8 +469,22 @@ def test_no_room_for_states_is_said_before_the_first_step(refused, tmp_path, mon
     assert not (tmp_path / "run").exists()
 
 
-def test_a_pool_that_memory_does_not_hold_is_refused(refused):
-    assert "data.pool = 100000000: takes " in refused("--set", "data.pool=100000000")
+def test_a_pool_that_memory_does_not_hold_is_made_smaller_and_stays_so(train, refused, tmp_path, monkeypatch):
+    run, pair = tmp_path / "run", 3 * (32**2 + 8**2)
+    few = ("--set", "data.pool=50", "--set", "data.margin=0", "--stage", "net", "--set", "stages.net.length=1")
+    monkeypatch.setattr("vsr.train.prepare.available_bytes", lambda: 2 * 40 * pair)
+    status, out, err = train(*few)
+    assert (status, "data.pool: 40 of 50 pairs are held, for memory is short" in out + err) == (0, True)
+    assert json.loads((run / "run.json").read_text())["pairs"] == 40
+    monkeypatch.setattr("vsr.train.prepare.available_bytes", lambda: 2 * 1000 * pair)
+    assert train(*few)[0] == 0  # goes on with the 40 of its beginning
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"pairs": 40', '"pairs": 4000'))
+    assert "was begun with 4,000 pairs in memory" in refused(*few)
+
+
+def test_memory_that_holds_no_batch_is_refused(refused, monkeypatch):
+    monkeypatch.setattr("vsr.train.prepare.available_bytes", lambda: 1000)
+    assert re.search(r"batch = \d+: its pairs take 0 MB of 0 MB free; give less", refused())
 
 
 def test_a_disk_that_fills_up_keeps_the_last_state_and_the_command_goes_on(refused, train, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Whole runs at tiny size: that they learn, stop, go on exactly, and leave a folder that can be used."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -363,7 +364,7 @@ def test_checkpointing_changes_memory_and_nothing_else(pictures, tmp_path, gener
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-            learner._forward(torch.rand(2, 3, 8, 8))  # kept until here; what is computed again is not
+            learner._forward(torch.ones(2, 3, 8, 8))  # kept until here; what is computed again is not
         kept.append(bytes_held)
         for step in range(2):
             learner.step(step, *batch(step))
@@ -401,6 +402,19 @@ def test_the_judge_keeps_no_trace_of_the_generators_half(pictures, tmp_path):
     before = learner.state()["judge"]
     assert "loss_adversarial" in learner.step(1, *batch())
     same(before, learner.state()["judge"])
+
+
+def test_averaged_weights_follow_the_moving_ones_slowly(pictures, tmp_path):
+    learner, _ = learner_of(pictures, tmp_path / "run", stage=replace(NET, ema=0.2))
+    expected = copy.deepcopy(learner.averaged.state_dict())
+    for step, decay in enumerate((2 / 11, 0.2, 0.2)):  # (1 + n) / (10 + n) after n updates, and never more than asked
+        learner.step(step, *batch())
+        expected = {
+            name: decay * kept + (1 - decay) * learner.net.state_dict()[name] for name, kept in expected.items()
+        }
+        for name, tensor in learner.averaged.state_dict().items():
+            torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-7)  # float32 rounding of weights below 1
+    assert not torch.equal(learner.net.body[0].weight, learner.averaged.body[0].weight)
 
 
 def test_ldl_leaves_averaged_statistics_alone(pictures, tmp_path):

@@ -163,13 +163,16 @@ class PairPool:
         draw = Draw(_generator(3, self._seed, step, int(self._numbers[index])))
         low_crop = self._crop // self._scale
         top, left = (draw.integer(0, length - low_crop) for length in self._low.shape[2:])
-        low = _cut(self._low[index], top, left, low_crop)
-        truth = _cut(self._truth[index], self._scale * top, self._scale * left, self._crop)
-        if self._flips and draw.chance(0.5):
-            low, truth = low.flip(2), truth.flip(2)
-        if self._rotations:
-            quarters = draw.integer(0, 3)
-            low, truth = (x.rot90(quarters, (1, 2)) for x in (low, truth))
+        is_flipped = self._flips and draw.chance(0.5)
+        quarters = draw.integer(0, 3) if self._rotations else 0
+
+        def shown(pictures: Tensor, scale: int) -> Tensor:
+            side = scale * low_crop
+            cut = pictures[index, :, scale * top :, scale * left :][:, :side, :side].numpy()
+            turned = np.rot90(cut[:, :, ::-1] if is_flipped else cut, quarters, (1, 2))  # views: nothing is copied yet
+            return torch.from_numpy(np.ascontiguousarray(turned))
+
+        low, truth = shown(self._low, 1), shown(self._truth, self._scale)
         return tinted(low, truth, self._jitter, draw) if self._jitter else (low, truth)
 
 
@@ -191,10 +194,6 @@ def tinted(low: Tensor, truth: Tensor, strength: float, draw: Draw) -> tuple[Ten
         return pixels.round().clamp(0, 255).to(torch.uint8)
 
     return changed(low), changed(truth)
-
-
-def _cut(picture: Tensor, top: int, left: int, side: int) -> Tensor:
-    return picture[:, top : top + side, left : left + side]
 
 
 def _generator(use: int, *path: int) -> torch.Generator:

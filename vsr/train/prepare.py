@@ -86,9 +86,10 @@ class Plan:
 class Room:
     """What a run takes, about, in bytes."""
 
+    pairs: int  # held in the pool, in number: as many as asked for, or as memory takes
     state: int  # one of them
     states: int  # all that its folder will hold at once
-    pool: int  # pairs in memory
+    pair: int  # of samples, in memory
     free_memory: int
     free_disk: int
 
@@ -114,6 +115,9 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
     device, why = choose_device(order.device) if team.device is None else (team.device, "this process's")
     workers = _own_cores() - 1 if training.data.workers is None else training.data.workers
     perceptual, lacking, said = _perceptual(training, order)
+    room = _room(training, out)
+    if room.pairs < training.data.pool:
+        said.append(f"data.pool: {room.pairs:,} of {training.data.pool:,} pairs are held, for memory is short")
     return Plan(
         training=lacking or training,
         degradations=degradations,
@@ -128,7 +132,7 @@ def prepare(training: Training, degradation: Degradation, order: Order, *, team:
         threads=_threads(max(0, workers)),
         perceptual=perceptual,
         is_compiled=order.is_compiled,
-        room=_room(training, out),
+        room=room,
         problems=(*found.problems, *damaged),
         notes=(*notes, *said),
     )
@@ -305,7 +309,10 @@ def _without_perceptual(training: Training) -> Training:
 
 
 def _room(training: Training, out: Path) -> Room:
-    """Raises ConfigError when the states will not fit on the disk or the pool not into memory."""
+    """Raises ConfigError when the states will not fit on the disk, or memory takes no batch of pairs.
+
+    Pairs take half of the free memory at most; decoded pictures and what a step computes want the rest.
+    """
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     one, count = state_bytes(training), 2 + len(training.stages) + training.keep  # last, best, at each stage's end
     there = [path.stat().st_size for path in (out / "states").glob("*.pt")]
@@ -313,12 +320,14 @@ def _room(training: Training, out: Path) -> Room:
     if needed > free:
         raise ConfigError(f"{out}: its states need {needed >> 20} MB and {free >> 20} MB are free; make room or move")
     truth, low = (side_of(training) // factor for factor in (1, training.scale))
-    pool, memory = training.data.pool * 3 * (truth**2 + low**2), available_bytes()
-    if pool > memory:
-        raise ConfigError(
-            f"data.pool = {training.data.pool}: takes {pool >> 20} MB of {memory >> 20} MB free; give less"
-        )
-    return Room(state=one, states=count * one, pool=pool, free_memory=memory, free_disk=free)
+    pair, memory = 3 * (truth**2 + low**2), available_bytes()
+    batch = max(stage.batch for stage in training.stages)
+    fitting = memory // 2 // pair
+    if fitting < batch:
+        needed = batch * pair >> 20
+        raise ConfigError(f"batch = {batch}: its pairs take {needed} MB of {memory >> 20} MB free; give less")
+    pairs = min(training.data.pool, fitting)
+    return Room(pairs=pairs, pair=pair, state=one, states=count * one, free_memory=memory, free_disk=free)
 
 
 def _digest(lines: Sequence[str]) -> str:

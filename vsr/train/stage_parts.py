@@ -85,7 +85,7 @@ def new_pool(
         size=team.size,
     )
     batch = team.share_of(stage.batch, f"stages.{stage.name}.batch")
-    capacity = max(batch, data.pool // team.size // settings.frames * settings.frames)
+    capacity = max(batch, plan.room.pairs // team.size // settings.frames * settings.frames)
     return PairPool(
         functools.partial(_stream, recipe, plan.workers, check),
         capacity=capacity,

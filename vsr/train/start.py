@@ -116,13 +116,14 @@ def train(
     """Carry a run out; gives the weights file. Raises Cancelled when told to stop, VsrError when it cannot go on."""
     team = team or Team()
     lpips = _lpips(metric_weights, run.plan.device)
+    room = replace(run.plan.room, pairs=team.as_first(run.plan.room.pairs))
+    run = replace(run, plan=replace(run.plan, room=room))
     with run.folder.held() if team.is_first else nullcontext():
         trainer = Trainer(run.plan, run.folder, team, tell, cancel, lpips=lpips)
         if not run.folder.has_begun and team.is_first:
-            facts = {**run.plan.facts, "threads": run.plan.threads, "torch": torch.__version__}
-            run.folder.write_text(
-                run.folder.facts, json.dumps({**facts, "python": platform.python_version()}, indent=1)
-            )
+            own = {"threads": run.plan.threads, "pairs": room.pairs}
+            versions = {"torch": torch.__version__, "python": platform.python_version()}
+            run.folder.write_text(run.folder.facts, json.dumps({**run.plan.facts, **own, **versions}, indent=1))
             run.folder.write_text(run.folder.config, as_toml(*run.settings))
         if run.plan.problems and team.is_first:
             run.folder.write_text(run.folder.path / "problems.txt", "\n".join(run.plan.problems) + "\n")
@@ -162,12 +163,13 @@ def _check_networks(plan: Plan, beginning: State | None, start: str) -> None:
 
 
 def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
-    """The plan with the threads of the begun run. Raises ConfigError when that was made of something else."""
+    """The plan with the threads and pairs of the begun run. Raises ConfigError when that was made of something else."""
     if not folder.facts.is_file():
         return plan
     try:
         before = json.loads(folder.facts.read_text(encoding="utf-8"))
         threads = max(1, int(before.get("threads", plan.threads)))
+        pairs = max(1, int(before.get("pairs", plan.room.pairs)))
     except (OSError, ValueError, TypeError, AttributeError) as e:
         raise ConfigError(f"{folder.facts}: cannot be read; remove it to go on, with nothing compared") from e
     for name, value in plan.facts.items():
@@ -176,10 +178,16 @@ def _as_begun(folder: RunFolder, plan: Plan) -> Plan:
                 f"{folder.path}: was begun with {_FACTS[name]}{_both(before.get(name), value)}; "
                 f"use what it was begun with, or --from {folder.path} and another --out"
             )
+    needed, free = pairs * plan.room.pair, plan.room.free_memory
+    if pairs > plan.room.pairs and needed > free:
+        raise ConfigError(
+            f"{folder.path}: was begun with {pairs:,} pairs in memory, which take {needed >> 20} MB of {free >> 20} MB "
+            f"free; make memory free, or --from {folder.path} and another --out"
+        )
     notes = list(plan.notes)
     if before.get("torch") != torch.__version__:
         notes.append(f"begun with torch {before.get('torch')}: from here on not bit for bit what that would have given")
-    return replace(plan, threads=threads, notes=tuple(notes))
+    return replace(plan, threads=threads, room=replace(plan.room, pairs=pairs), notes=tuple(notes))
 
 
 def _both(before: object, now: object) -> str:
@@ -224,7 +232,7 @@ def described(run: Run) -> dict[str, str]:
     kind, decoded = str(plan.dtype).removeprefix("torch."), plan.decoded_bytes
     is_kept = decoded <= min(plan.room.free_memory, shared_bytes()) // 2
     memory = [
-        f"{_megabytes(plan.room.pool)} of pairs",
+        f"{_megabytes(plan.room.pairs * plan.room.pair)} of pairs",
         f"{_megabytes(decoded)} of pictures" if is_kept else "pictures read when needed",
         f"{_megabytes(plan.room.state)} of weights and moments",
     ]
