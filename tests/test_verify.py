@@ -1,5 +1,6 @@
 """The check of the finished file: silent on a right one, one line for each thing that is wrong."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -187,6 +188,21 @@ def test_a_wrong_shape_is_found(case: Case) -> None:
     assert check_output(output, wide) == ["has the sample aspect ratio 1 instead of 4/3"]
     turned = replace(joined, display_matrix=_QUARTER)
     assert check_output(output, turned) == ["is turned by (1, 0, 0, 1) instead of (0, 1, -1, 0)"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_turn_by_any_angle_is_kept_and_another_is_found(tmp_path: Path, suffix: str) -> None:
+    for degrees in (7, 30, 45, 123.4, 270):
+        turn = math.radians(degrees)
+        c, s = (round(65536 * value) for value in (math.cos(turn), math.sin(turn)))
+        rough = 0 if degrees == 270 else 1  # as some cameras round it
+        clip = make_clip(tmp_path / "clip.mp4", frames=2, matrix=(c, -s, 0, s, c + rough, 0, 0, 0, 1 << 30))
+        output = tmp_path / f"out.{suffix}"
+        joined = rejoin(clip, output, segments=1)
+        assert check_output(output, joined) == []
+        assert joined.display_matrix is not None
+        other = (joined.display_matrix[0] + 6, *joined.display_matrix[1:])
+        assert "is turned by (" in check_output(output, replace(joined, display_matrix=other))[0]
 
 
 def test_a_lost_font_or_cover_is_found(tmp_path: Path) -> None:

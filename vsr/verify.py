@@ -14,6 +14,8 @@ from vsr.stage import Cancel
 
 _MILLISECOND = Fraction(1, 1000)  # Matroska's tick
 _SAME_MATRIX = {5: 6}  # one matrix under two numbers; VP9 knows only the first
+_ONE = 65536  # of a display matrix's turn
+_SAME_TURN = 4  # of _ONE: Matroska keeps an angle, from which the matrix is computed anew
 _MOST_NAMED = 3  # wrong times that one line names
 
 
@@ -177,8 +179,9 @@ def _check_first_frame(expected: Joined, frame: FoundFrame | None) -> Iterator[s
     wanted = expected.sample_aspect_ratio
     if wanted is not None and frame.sample_aspect_ratio != wanted:
         yield f"has the sample aspect ratio {frame.sample_aspect_ratio} instead of {wanted}"
-    if _turn(frame.display_matrix) != _turn(expected.display_matrix):
-        yield f"is turned by {_turn(frame.display_matrix)} instead of {_turn(expected.display_matrix)}"
+    have, want = _turn(frame.display_matrix), _turn(expected.display_matrix)
+    if max(abs(a - b) for a, b in zip(have, want, strict=True)) > _SAME_TURN:
+        yield f"is turned by {_told(have)} instead of {_told(want)}"
 
 
 def _same(matrix: int) -> int:
@@ -186,5 +189,9 @@ def _same(matrix: int) -> int:
 
 
 def _turn(matrix: Sequence[int] | None) -> tuple[int, ...]:
-    """The part of a display matrix that turns and mirrors, as small whole numbers."""
-    return (1, 0, 0, 1) if matrix is None else tuple(round(matrix[i] / 65536) for i in (0, 1, 3, 4))
+    """The part of a display matrix that turns and mirrors."""
+    return (_ONE, 0, 0, _ONE) if matrix is None else tuple(matrix[i] for i in (0, 1, 3, 4))
+
+
+def _told(turn: Sequence[int]) -> str:
+    return "(" + ", ".join(f"{value / _ONE:.5g}" for value in turn) + ")"

@@ -40,5 +40,7 @@ def carried_matrix(matrix: tuple[int, ...]) -> tuple[int, ...] | None:
     a, b, c, d = (matrix[i] for i in (0, 1, 3, 4))
     if (a, b, c, d) == (_ONE, 0, 0, _ONE):
         return None
+    if is_quarter_turn(matrix):
+        return matrix
     is_turn = abs(a - d) <= 2 and abs(b + c) <= 2 and abs(math.hypot(a, b) / _ONE - 1) < 1e-3
-    return matrix if is_turn or is_quarter_turn(matrix) else None
+    return (a, b, matrix[2], -b, a, *matrix[5:]) if is_turn else None  # Matroska takes no other turn
