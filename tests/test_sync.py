@@ -1,16 +1,15 @@
 """Sound and picture stay together on every path: clips that flash and click at the same moments come out so."""
 
 import re
-import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from tests.clicks import clicks, flashes, make_clicks, sound_line
+from tests.ffmpeg_reader import ffmpeg
 from tests.media_maker import Audio, make_clip
 from vsr.settings import EncoderTuning, UpscaleSettings
 from vsr.video import upscale_video
@@ -133,10 +132,10 @@ def test_the_ffmpeg_tool_sees_and_hears_them_together(tmp_path, nearest, contain
     _run(clip, output, nearest, audio=sound, start=_START, end=_END)
     wanted = [float(moment - Fraction(13, 25)) for moment in moments if _START <= moment < _END]
     shown = "crop=iw:ih/4:0:ih*3/4,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file=-"
-    text = _ffmpeg("-i", str(output), "-map", "0:v", "-vf", shown, "-f", "null", "-")
+    text, _ = ffmpeg("-i", str(output), "-map", "0:v", "-vf", shown, "-f", "null", "-")
     lamp = re.findall(r"pts_time:(\S+)\s+lavfi.signalstats.YAVG=(\S+)", text)
     assert [float(time) for time, value in lamp if float(value) > 120] == pytest.approx(wanted, abs=0.001)
-    heard = _ffmpeg("-i", str(output), "-map", "0:a", "-af", "silencedetect=noise=0.3:d=0.02", "-f", "null", "-")
+    _, heard = ffmpeg("-i", str(output), "-map", "0:a", "-af", "silencedetect=noise=0.3:d=0.02", "-f", "null", "-")
     ends = [float(time) for time in re.findall(r"silence_end: (\S+)", heard)]
     assert ends[: len(wanted)] == pytest.approx(wanted, abs=0.002)
 
@@ -151,10 +150,3 @@ def test_the_lead_in_of_late_aac_cannot_be_heard(tmp_path, nearest):
         assert first == Fraction(1, 2) - Fraction(1024, rate)
         before, after = np.split(line[: rate // 10], [1024])
         assert before.max() < after.max() / 100  # 40 dB below; 52 measured
-
-
-def _ffmpeg(*arguments: str) -> str:
-    """All that the tool says; it shares no code with PyAV's libav but its authors."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-copyts", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout + done.stderr
