@@ -21,8 +21,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.frames import ColorSpec, SegmentFile
+from vsr.io.assembly import Assembled
 from vsr.io.container import plan_streams
-from vsr.io.join import Joined, join
+from vsr.io.join import join
 from vsr.io.opening import open_input, packets_of
 from vsr.io.probe import probe
 from vsr.stage import Cancel
@@ -232,7 +233,7 @@ def rejoin(
     options: Mapping[str, str] | None = None,
     drop: Sequence[str] = (),
     cancel: Cancel | None = None,
-) -> Joined:
+) -> Assembled:
     """Join numbered pictures, at the times of a clip's own, with its other streams; the suffix chooses the container.
 
     `frames` are those that are kept, as if the clip had been cut.

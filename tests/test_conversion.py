@@ -21,8 +21,9 @@ from tests.containers_table import outcomes, table
 from tests.media_maker import Audio, Look, Subtitle, changed_packets, make_clip, make_segments
 from vsr.errors import MediaError
 from vsr.io import audio as audio_module
+from vsr.io.assembly import Assembled
 from vsr.io.container import default_suffix, plan_streams
-from vsr.io.join import Joined, join
+from vsr.io.join import join
 from vsr.io.probe import probe
 from vsr.stage import Cancel
 from vsr.verify import check_output
@@ -32,7 +33,9 @@ _CLICK = Fraction(1, 4)  # seconds between clicks
 _CONTAINERS = {"mp4": "aac", "mov": "aac", "mkv": "flac", "webm": "opus"}
 
 
-def _converted(clip: Path, output: Path, audio: Any = "auto", *, drop: Sequence[str] = (), cut: bool = False) -> Joined:
+def _converted(
+    clip: Path, output: Path, audio: Any = "auto", *, drop: Sequence[str] = (), cut: bool = False
+) -> Assembled:
     """The clip joined with pictures of its own times, 25 a second; `cut` keeps its second second only."""
     info, container = probe(clip), output.suffix[1:]
     codec = "av1" if container == "webm" else "h264"

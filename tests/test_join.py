@@ -28,8 +28,9 @@ from tests.media_maker import (
 )
 from vsr.errors import Cancelled, MediaError
 from vsr.frames import SegmentFile
+from vsr.io.assembly import Assembled
 from vsr.io.container import plan_streams
-from vsr.io.join import Joined, join
+from vsr.io.join import join
 from vsr.io.probe import probe
 from vsr.stage import Cancel
 from vsr.verify import check_output
@@ -63,7 +64,7 @@ _TIMINGS: dict[str, tuple[Fraction, Sequence[int]]] = {
 }
 
 
-def _join(clip: Path, pieces: Sequence[SegmentFile], output: Path, codec: str = "h264") -> Joined:
+def _join(clip: Path, pieces: Sequence[SegmentFile], output: Path, codec: str = "h264") -> Assembled:
     info, container = probe(clip), output.suffix[1:]
     plan = plan_streams(info, container, codec)
     look = Look(codec=codec, color=info.video.color)

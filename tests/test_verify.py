@@ -13,12 +13,12 @@ from av.stream import Disposition
 
 from tests.media_maker import HD, SD, Audio, Chapter, Look, Subtitle, changed_packets, make_clip, rejoin
 from vsr.errors import Cancelled
-from vsr.io.join import Joined
+from vsr.io.assembly import Assembled
 from vsr.stage import Cancel
 from vsr.verify import check_output
 
 _QUARTER = (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
-Case = tuple[Path, Joined]
+Case = tuple[Path, Assembled]
 
 
 @pytest.fixture(params=["mp4", "mkv"])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vsr.errors import MediaError
 from vsr.frames import StreamInfo
+from vsr.io.assembly import Assembled
 from vsr.io.container import kept_flags
 from vsr.io.copies import CopiedStream, Sound
-from vsr.io.join import Joined
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
 from vsr.stage import Cancel
 
@@ -19,7 +19,7 @@ _SAME_TURN = 4  # of _ONE: Matroska keeps an angle, from which the matrix is com
 _MOST_NAMED = 3  # wrong times that one line names
 
 
-def check_output(output: Path, expected: Joined, *, cancel: Cancel | None = None) -> list[str]:
+def check_output(output: Path, expected: Assembled, *, cancel: Cancel | None = None) -> list[str]:
     """Compare a finished file with what was joined; an empty list means that nothing is wrong.
 
     Each finding is one line. Only the first frame is decoded; every packet is read.
@@ -45,7 +45,7 @@ def check_output(output: Path, expected: Joined, *, cancel: Cancel | None = None
     return findings
 
 
-def _place_of_picture(expected: Joined) -> int:
+def _place_of_picture(expected: Assembled) -> int:
     """Where the upscaled video stands among the file's streams."""
     copied = {copy.expected.source.index for copy in expected.copies}
     return next(
@@ -55,7 +55,7 @@ def _place_of_picture(expected: Joined) -> int:
     )
 
 
-def _check_streams(expected: Joined, streams: Sequence[StreamInfo]) -> Iterator[str]:
+def _check_streams(expected: Assembled, streams: Sequence[StreamInfo]) -> Iterator[str]:
     wanted = [_name(s.kind, s.codec, is_cover=s.is_cover) for s in expected.streams]
     found = [_name(s.kind, s.codec, is_cover=s.is_cover) for s in streams]
     if wanted != found:
@@ -79,7 +79,7 @@ def _flags(flags: frozenset[str]) -> str:
     return "+".join(sorted(flags)) or "nothing"
 
 
-def _check_times(expected: Joined, found: FoundTrack) -> Iterator[str]:
+def _check_times(expected: Assembled, found: FoundTrack) -> Iterator[str]:
     """Every frame's time, and the end of the last."""
     if found.hidden:
         yield f"{found.hidden} frames are hidden by the container"
@@ -147,7 +147,7 @@ def _compare_times(
         yield f"{what} {named}{more}"
 
 
-def _check_chapters(expected: Joined, found: Found) -> Iterator[str]:
+def _check_chapters(expected: Assembled, found: Found) -> Iterator[str]:
     if len(found.chapters) != len(expected.chapters):
         yield f"holds {len(found.chapters)} chapters instead of {len(expected.chapters)}"
         return
@@ -158,7 +158,7 @@ def _check_chapters(expected: Joined, found: Found) -> Iterator[str]:
             yield f"chapter {number} is named {have[1]!r} instead of {want[1]!r}"
 
 
-def _check_first_frame(expected: Joined, frame: FoundFrame | None) -> Iterator[str]:
+def _check_first_frame(expected: Assembled, frame: FoundFrame | None) -> Iterator[str]:
     if frame is None:
         yield "its first frame cannot be decoded"
         return

@@ -20,7 +20,7 @@ from av.subtitles.stream import SubtitleStream
 from vsr.frames import StreamInfo
 from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
-from vsr.io.decode_times import with_decode_times
+from vsr.io.decode_times import DecodeTimes
 from vsr.io.opening import packets_of
 from vsr.io.schedule import Schedule
 from vsr.io.subtitles import TextConverter
@@ -272,22 +272,44 @@ def open_track(
     )
 
 
+class Copies:
+    """The other streams' packets on their way, as they are read: what is written of each, timed for the output."""
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self._tracks = tracks
+        self._by_index = {track.info.index: track for track in tracks}
+        self._decode_times = DecodeTimes()
+
+    def add(self, packet: Packet) -> Iterator[tuple[float, Packet]]:
+        """What comes of a packet of the source, each with its decode time in seconds."""
+        for timed in self._decode_times.add(packet):
+            yield from self._written(timed)
+
+    def rest(self) -> Iterator[tuple[float, Packet]]:
+        """What comes after the source's last packet."""
+        for timed in self._decode_times.rest():
+            yield from self._written(timed)
+        for track in self._tracks:
+            for last in track.rest():
+                yield (last.dts or 0) * float(track.base), last
+
+    def _written(self, packet: Packet) -> Iterator[tuple[float, Packet]]:
+        track = self._by_index[packet.stream.index]
+        for timed in track.packets_from(packet):
+            yield (timed.dts or 0) * float(track.base), timed
+
+
 def copied_packets(source: InputContainer, tracks: Sequence[Track], notes: list[str]) -> Iterator[tuple[float, Packet]]:
     """The other streams' packets, timed for the output, each with its decode time in seconds.
 
     Where the source breaks off, the copies end, and `notes` gets a line that says so.
     """
-    by_index = {track.info.index: track for track in tracks}
-    if not by_index:
+    if not tracks:
         return
-    streams = [source.streams[index] for index in by_index]
-    for packet in _until_damage(source, streams, notes):
-        track = by_index[packet.stream.index]
-        for timed in track.packets_from(packet):
-            yield (timed.dts or 0) * float(track.base), timed
-    for track in tracks:
-        for timed in track.rest():
-            yield (timed.dts or 0) * float(track.base), timed
+    copies = Copies(tracks)
+    for packet in _until_damage(source, [source.streams[track.info.index] for track in tracks], notes):
+        yield from copies.add(packet)
+    yield from copies.rest()
 
 
 def is_filler(codec: str, packet: Packet) -> bool:
@@ -312,6 +334,6 @@ def _filter(expected: ExpectedStream, template: Stream, added: Stream) -> _Filte
 def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Packet]:
     """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
     try:
-        yield from with_decode_times(packet for packet in packets_of(source, *streams) if packet.size)
+        yield from (packet for packet in packets_of(source, *streams) if packet.size)
     except (FFmpegError, OSError) as e:
         notes.append(f"the source breaks off ({e.strerror}): its other streams end there")

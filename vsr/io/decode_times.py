@@ -7,23 +7,29 @@ from av.packet import Packet
 from vsr.io.segments import MOST_REORDERED
 
 
-def with_decode_times(packets: Iterator[Packet]) -> Iterator[Packet]:
-    """Give the first pictures of a copied stream the decode times that Matroska does not store."""
-    waiting: dict[int, list[Packet]] = {}
-    begun: set[int] = set()
-    for packet in packets:
+class DecodeTimes:
+    """Gives the first pictures of copied streams the decode times that Matroska does not store."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[Packet]] = {}  # by stream, until a time is known
+        self._begun: set[int] = set()
+
+    def add(self, packet: Packet) -> Iterator[Packet]:
+        """The packet, with those that waited for it; nothing while it has to wait."""
         index = packet.stream.index
-        if index in begun or packet.stream.type != "video":
+        if index in self._begun or packet.stream.type != "video":
             yield packet
-            continue
-        held = waiting.setdefault(index, [])
+            return
+        held = self._waiting.setdefault(index, [])
         held.append(packet)
-        if packet.dts is None and len(held) <= MOST_REORDERED:
-            continue
-        begun.add(index)
-        yield from _backfilled(waiting.pop(index))
-    for held in waiting.values():
-        yield from _backfilled(held)
+        if packet.dts is not None or len(held) > MOST_REORDERED:
+            self._begun.add(index)
+            yield from _backfilled(self._waiting.pop(index))
+
+    def rest(self) -> Iterator[Packet]:
+        """What still waits when the source has ended."""
+        for held in self._waiting.values():
+            yield from _backfilled(held)
 
 
 def _backfilled(packets: list[Packet]) -> Iterator[Packet]:
