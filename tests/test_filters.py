@@ -19,7 +19,7 @@ from vsr.events import NoteEvent, PlanEvent
 from vsr.frames import MediaInfo
 from vsr.io.crop import aligned, cut_out, find_bars
 from vsr.io.filters import FilteredVideo, can_deinterlace
-from vsr.io.pixels import planar_layout
+from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
 from vsr.plan import plan_clip

@@ -191,7 +191,7 @@ def test_each_rule_can_be_broken(module, text, offence):
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("vsr.io.probe", "import av\nfrom vsr.frames import MediaInfo\nfrom vsr.io.pixels import planar_layout"),
+        ("vsr.io.probe", "import av\nfrom vsr.frames import MediaInfo\nfrom vsr.io.pixel_formats import planar_layout"),
         ("vsr.io.probe", "from . import pixels\nfrom ..frames import MediaInfo"),
         ("vsr.stage", "from vsr.errors import Cancelled"),
         ("vsr.train.scan", "from vsr.io.images import read\nfrom vsr.metrics.fidelity import psnr_y"),

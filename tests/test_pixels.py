@@ -17,7 +17,8 @@ from av.video.reformatter import VideoReformatter
 
 from vsr.errors import MediaError
 from vsr.frames import PixelLayout, Plane
-from vsr.io.pixels import PlaneReader, has_alpha, planar_layout, write_planes
+from vsr.io.pixel_formats import has_alpha, planar_layout
+from vsr.io.pixels import PlaneReader, write_planes
 
 
 @cache

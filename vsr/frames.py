@@ -1,6 +1,6 @@
 """What `io` and `engine` share: how pixels lie, what their values mean, and which stream goes where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -16,14 +16,23 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 class PixelLayout:
     """Planar pixels in native byte order, as libav names them.
 
-    Planes are Y, Cb, Cr for "yuv"; G, B, R for "rgb" (libav's gbrp order); Y alone for "gray".
-    Samples of up to 8 bits lie in uint8, deeper ones in the low bits of uint16.
+    Planes are Y, Cb, Cr for "yuv"; G, B, R for "rgb" (libav's gbrp order); Y alone for "gray"; then alpha, if there is
+    any: straight, full range, as large as luma. Samples of up to 8 bits lie in uint8, deeper ones in the low bits of
+    uint16.
     """
 
     name: str  # libav pix_fmt, e.g. "yuv420p10le"
     kind: Literal["yuv", "rgb", "gray"]
     depth: int  # bits per sample, 8 to 16
     log2_chroma: tuple[int, int] = (0, 0)  # (vertical, horizontal): (1, 1) is 4:2:0, (0, 1) is 4:2:2
+    has_alpha: bool = False
+
+    @property
+    def opaque(self) -> "PixelLayout":
+        """The same without alpha."""
+        if not self.has_alpha:
+            return self
+        return replace(self, name=self.name.replace("yuva", "yuv").replace("gbrap", "gbrp"), has_alpha=False)
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
@@ -35,11 +44,9 @@ class PixelLayout:
 
     def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """(height, width) of each plane of a picture; odd sizes round chroma up."""
-        if self.kind == "gray":
-            return [(height, width)]
         down, across = self.log2_chroma
-        chroma = (-(-height >> down), -(-width >> across))
-        return [(height, width), chroma, chroma]
+        chroma = [(-(-height >> down), -(-width >> across))] * (0 if self.kind == "gray" else 2)
+        return [(height, width), *chroma, *[(height, width)] * self.has_alpha]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
 from vsr.io.container import plan_streams
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo
+from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
 from vsr.loading import PRECISION_NAMES, prepare
@@ -75,9 +76,18 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
     _require_tile(upscaler)
     cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
     encoder, encoder_notes = plan_encoder(
-        settings, video, codec=codec, size=size, sample_aspect_ratio=ratio, threads=cores.encoder
+        settings,
+        video,
+        codec=codec,
+        container=container,
+        size=size,
+        sample_aspect_ratio=ratio,
+        threads=cores.encoder,
     )
     rehearse(encoder)
+    if encoder.layout.has_alpha:
+        video = replace(video, layout=planar_layout(video.pix_fmt, with_alpha=True))
+        info = replace(info, video=video)
     renderer = Renderer(
         upscaler=upscaler,
         source=video.layout,

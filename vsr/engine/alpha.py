@@ -48,7 +48,7 @@ def upscale_alpha(alpha: Tensor, scale: int, upscale: Callable[[Tensor], Tensor]
 
 
 def _filled(colour: Tensor, weight: Tensor) -> Tensor:
-    """Colour for every pixel, from colours multiplied by their weights and smoothed at the finest scale that has any."""
+    """Colour for every pixel from colours multiplied by their weights: smooth, from the finest scale that has any."""
     height, width = weight.shape[-2:]
     if height == width == 1:
         return colour / weight.clamp_min(torch.finfo(weight.dtype).tiny)

@@ -44,9 +44,10 @@ class _Coding:
 def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, color: ColorSpec) -> Tensor:
     """Turn decoded planes into what a network reads.
 
-    `planes`: (n, h, w) each, uint8 or uint16 as `layout` says, on any device. Returns (n, 3, h, w) float32 RGB clamped
-    to [0, 1]: codes blacker than black, whiter than white or out of gamut end at the border, as on every screen. Chroma
-    is interpolated linearly from where `color.siting` puts it. Raises MediaError for a matrix that is not affine.
+    `planes`: (n, h, w) each, uint8 or uint16 as `layout` says, without alpha, on any device. Returns (n, 3, h, w)
+    float32 RGB clamped to [0, 1]: codes blacker than black, whiter than white or out of gamut end at the border, as on
+    every screen. Chroma is interpolated linearly from where `color.siting` puts it. Raises MediaError for a matrix that
+    is not affine.
     """
     weights, offsets = _decoding(_coding(layout, color))
     vertical, horizontal = _chroma_grid(layout, color)
@@ -97,6 +98,20 @@ def from_rgb(rgb: Tensor, layout: PixelLayout, color: ColorSpec) -> tuple[Tensor
         for index in range(luma_planes, len(planes)):
             _store(_mix(small, coding.weights[index], coding.offsets[index] + 0.5), planes[index][:, rows], layout)
     return planes
+
+
+@torch.no_grad()
+def to_alpha(plane: Tensor, layout: PixelLayout) -> Tensor:
+    """Turn a decoded alpha plane (n, h, w) into (n, 1, h, w) float32 in [0, 1]. Alpha is always full range."""
+    return _to_float(plane).div_(2**layout.depth - 1)[:, None]
+
+
+@torch.no_grad()
+def from_alpha(alpha: Tensor, layout: PixelLayout) -> Tensor:
+    """Turn (n, 1, h, w) alpha in [0, 1] into a plane (n, h, w) of the layout's depth, rounded to nearest."""
+    plane = torch.empty(alpha[:, 0].shape, dtype=_torch_dtype(layout), device=alpha.device)
+    _store(alpha[:, 0] * (2**layout.depth - 1) + 0.5, plane, layout)
+    return plane
 
 
 def _coding(layout: PixelLayout, color: ColorSpec) -> _Coding:

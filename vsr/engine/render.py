@@ -1,12 +1,13 @@
 """The way of a batch on the device: planes → RGB → network → final size → planes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vsr.engine.color import from_rgb, to_rgb
+from vsr.engine.alpha import upscale_with_alpha
+from vsr.engine.color import from_alpha, from_rgb, to_alpha, to_rgb
 from vsr.engine.resize import resize
 from vsr.engine.turn import turned
 from vsr.engine.upscaler import Upscaler
@@ -18,7 +19,10 @@ Planes = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
-    """Planes of a source in, planes for an encoder out; both stay on the device."""
+    """Planes of a source in, planes for an encoder out; both stay on the device.
+
+    Alpha goes through when both layouts have it. A target that has none takes the colours as they are.
+    """
 
     upscaler: Upscaler
     source: PixelLayout
@@ -35,24 +39,33 @@ class Renderer:
 
         Raises Cancelled at the next tile once `cancel` is set; so does `exact`.
         """
-        rgb = self._picture(planes)
-        doubt = torch.zeros(len(rgb), dtype=torch.int32, device=rgb.device)
-        for _ in range(self.passes):
-            rgb, found = self.upscaler.run(rgb, cancel=cancel)
-            doubt = torch.maximum(doubt, found)
-        return self._finish(rgb), doubt
+        doubts: list[Tensor] = []
+
+        def network(rgb: Tensor) -> Tensor:
+            high, found = self.upscaler.run(rgb, cancel=cancel)
+            doubts.append(found)
+            return high
+
+        return self._rendered(planes, network), torch.stack(doubts).amax(0)
 
     @torch.inference_mode()
     def exact(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> Planes:
         """The same with the network in float32, for a batch that was doubted."""
-        rgb = self._picture(planes)
-        for _ in range(self.passes):
-            rgb = self.upscaler.rerun_exact(rgb, cancel=cancel)
-        return self._finish(rgb)
+        return self._rendered(planes, lambda rgb: self.upscaler.rerun_exact(rgb, cancel=cancel))
 
-    def _picture(self, planes: Sequence[Tensor]) -> Tensor:
-        rgb = to_rgb(planes, self.source, self.source_color)
-        return rgb if self.display_matrix is None else turned(rgb, self.display_matrix)
+    def _rendered(self, planes: Sequence[Tensor], network: Callable[[Tensor], Tensor]) -> Planes:
+        def upscale(rgb: Tensor) -> Tensor:
+            for _ in range(self.passes):
+                rgb = network(rgb)
+            return rgb
 
-    def _finish(self, rgb: Tensor) -> Planes:
-        return from_rgb(resize(rgb, self.size), self.target, self.target_color)
+        source, target = self.source, self.target
+        rgb = self._upright(to_rgb(planes[: len(planes) - source.has_alpha], source.opaque, self.source_color))
+        if not (source.has_alpha and target.has_alpha):
+            return from_rgb(resize(upscale(rgb), self.size), target, self.target_color)
+        alpha = self._upright(to_alpha(planes[-1], source))
+        rgb, alpha = (resize(high, self.size) for high in upscale_with_alpha(rgb, alpha, upscale))
+        return (*from_rgb(rgb, target.opaque, self.target_color), from_alpha(alpha, target))
+
+    def _upright(self, picture: Tensor) -> Tensor:
+        return picture if self.display_matrix is None else turned(picture, self.display_matrix)

@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def resize(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize to (height, width) with one antialiased bicubic filter.
 
-    `rgb`: (n, 3, h, w) float32 in [0, 1]; so is the result, clamped, because a bicubic filter overshoots at edges. At
-    the wanted size already: the tensor itself, untouched. On MPS the filter runs on the CPU, since not every torch
+    `picture`: (n, c, h, w) float32 in [0, 1]; so is the result, clamped, because a bicubic filter overshoots at edges.
+    At the wanted size already: the tensor itself, untouched. On MPS the filter runs on the CPU, since not every torch
     we support has it there.
     """
-    if rgb.shape[-2:] == size:
-        return rgb
-    source = rgb.cpu() if rgb.device.type == "mps" else rgb
+    if picture.shape[-2:] == size:
+        return picture
+    source = picture.cpu() if picture.device.type == "mps" else picture
     resized = F.interpolate(source, size, mode="bicubic", antialias=True).clamp_(0, 1)
-    return resized.to(rgb.device)
+    return resized.to(picture.device)

@@ -110,7 +110,9 @@ class Assembly:
         if expected.codec == "hevc" and self.container in ("mp4", "mov"):
             video.codec_context.codec_tag = "hvc1"  # the only name that Apple's players take
         video.set_display_matrix(scaled_matrix(self.info, picture))
+        alpha = {key: value for key, value in video.metadata.items() if key.lower() == "alpha_mode"}
         self._describe(video, expected, original)
+        video.metadata.update(alpha)  # Matroska's sign that alpha lies beside the packets
 
     def _describe(self, added: Stream, expected: ExpectedStream, original: Stream) -> None:
         added.metadata.clear()

@@ -38,12 +38,11 @@ def cut_out(planes: Sequence[Plane], layout: PixelLayout, crop: Crop) -> tuple[P
     """Views of the part of each (h, w) plane that an aligned crop keeps."""
     down, across = layout.log2_chroma
     sizes = layout.plane_sizes(crop.height, crop.width)
-    corners = [(crop.top, crop.left), *[(crop.top >> down, crop.left >> across)] * 2]
-    if layout.kind == "rgb":
-        corners = [corners[0]] * 3
+    corners = [(crop.top, crop.left)] * len(sizes)
+    if layout.kind == "yuv":
+        corners[1:3] = [(crop.top >> down, crop.left >> across)] * 2
     return tuple(
-        plane[top : top + h, left : left + w]
-        for plane, (top, left), (h, w) in zip(planes, corners[: len(planes)], sizes, strict=True)
+        plane[top : top + h, left : left + w] for plane, (top, left), (h, w) in zip(planes, corners, sizes, strict=True)
     )
 
 

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
 from av.codec import Codec
 from av.error import FFmpegError
 
-from vsr.errors import ConfigError, MediaError
+from vsr.errors import ConfigError
 from vsr.frames import ColorSpec, PixelLayout, VideoInfo
-from vsr.io.pixels import has_alpha, planar_layout
+from vsr.io.output_format import KEEPS_ALPHA, nearest_format, offered_formats, target_color
+from vsr.io.pixel_formats import planar_layout
 from vsr.settings import UpscaleSettings
 
 _WIDEST_H264 = 4096  # pixels; beyond, few players decode it in hardware
@@ -67,6 +68,8 @@ class EncoderPlan:
 def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str | None, width: int) -> str:
     """The codec by name, as asked or by rule: AV1 in webm; h264 for 8 bit SDR up to 4096 wide; else hevc.
 
+    With alpha, VP9 in webm and ProRes in mov, which keep it.
+
     `container` is the output's, when the user named one. Raises ConfigError for an unknown encoder.
     """
     if settings.encoder is not None:
@@ -77,7 +80,9 @@ def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str 
     if settings.codec != "auto":
         return settings.codec
     if container == "webm":
-        return "av1"
+        return "vp9" if video.has_alpha else "av1"
+    if container == "mov" and video.has_alpha and settings.crf is None and settings.encoder_preset is None:
+        return "prores"
     is_plain = video.layout.depth == 8 and video.color.transfer not in _HDR_TRANSFERS
     return "h264" if is_plain and width <= _WIDEST_H264 else "hevc"
 
@@ -102,6 +107,7 @@ def plan_encoder(
     video: VideoInfo,
     *,
     codec: str,
+    container: str,
     size: tuple[int, int],
     sample_aspect_ratio: Fraction | None,
     threads: int,
@@ -115,15 +121,20 @@ def plan_encoder(
     bare = name.removeprefix("ffmpeg:")
     settings = settings.for_encoder(bare)
     row = _ROWS.get(bare, _Row(codec=codec))
-    offered = _formats(bare, video.layout) if not name.startswith("ffmpeg:") or bare in _ROWS else [video.layout.name]
-    notes: list[str] = []
-    pix_fmt = settings.pix_fmt or _nearest(video.layout, offered)
-    if settings.pix_fmt is not None and pix_fmt not in offered and not name.startswith("ffmpeg:"):
-        raise ConfigError(f"pix_fmt = {pix_fmt}: {name} takes only {', '.join(offered)}; give one of them")
-    layout = planar_layout(pix_fmt)
-    if settings.pix_fmt is None and (layout.depth < video.layout.depth or layout.kind != video.layout.kind):
-        notes.append(f"{name} has no {video.layout.name}: the output is {pix_fmt}")
-    color, said = _target_color(video, layout, bare)
+    wanted = planar_layout(video.pix_fmt, with_alpha=True)
+    is_asked = not name.startswith("ffmpeg:") or bare in _ROWS
+    offered = offered_formats(bare, wanted, container=container) if is_asked else [video.layout.name]
+    if settings.pix_fmt is not None and settings.pix_fmt not in offered and not name.startswith("ffmpeg:"):
+        raise ConfigError(f"pix_fmt = {settings.pix_fmt}: {name} takes only {', '.join(offered)}; give one of them")
+    pix_fmt = settings.pix_fmt or nearest_format(wanted, offered)
+    layout = planar_layout(pix_fmt, with_alpha=wanted.has_alpha)
+    color, notes = target_color(video.color, wanted, layout, encoder=bare)
+    if settings.pix_fmt is None and (layout.depth < wanted.depth or layout.kind != wanted.kind):
+        notes.insert(0, f"{name} has no {wanted.name}: the output is {pix_fmt}")
+    if wanted.has_alpha and not layout.has_alpha:
+        notes.append(
+            f"{codec} in {container} has no alpha: transparent pixels show their colours; {KEEPS_ALPHA} keeps it"
+        )
     height, width = _even(codec, layout, size)
     if (height, width) != size:
         notes.append(f"the encoder takes even sizes only: {width}x{height} instead of {size[1]}x{size[0]}")
@@ -140,7 +151,7 @@ def plan_encoder(
         options=_options(settings, name, row, layout, (height, width), color.siting, threads),
         threads=threads,
     )
-    return plan, notes + said
+    return plan, notes
 
 
 def _even(codec: str, layout: PixelLayout, size: tuple[int, int]) -> tuple[int, int]:
@@ -149,59 +160,6 @@ def _even(codec: str, layout: PixelLayout, size: tuple[int, int]) -> tuple[int, 
         return size
     down, across = layout.log2_chroma
     return max(2, height - height % 2) if down else height, max(2, width - width % 2) if across else width
-
-
-def _formats(encoder: str, wanted: PixelLayout) -> list[str]:
-    """Names of the formats an encoder takes that we can make, without alpha and without the deprecated yuvj."""
-    try:
-        found = Codec(encoder, "w").video_formats or []
-    except (FFmpegError, ValueError) as e:
-        raise ConfigError(f"encoder = {encoder}: no encoder of this build of PyAV; see --codec") from e
-    names = [f.name for f in found if not f.name.startswith("yuvj") and not has_alpha(f.name)]
-    if encoder == "libx264":  # its gray forgets the matrix, and is decoded as 4:2:0 anyway
-        names = [name for name in names if not name.startswith("gray")]
-    usable = []
-    for name in names:
-        try:
-            planar_layout(name)
-        except MediaError:  # on a card, or not understood
-            continue
-        usable.append(name)
-    return usable or [wanted.name]
-
-
-def _nearest(wanted: PixelLayout, offered: list[str]) -> str:
-    """The offered format nearest to `wanted`: never less depth or chroma if it can be helped, then the least more."""
-
-    def cost(name: str) -> tuple[int, int, int, int, int, int]:
-        have = planar_layout(name)
-        lost = [max(0, h - w) for h, w in zip(have.log2_chroma, wanted.log2_chroma, strict=True)]
-        more = [max(0, w - h) for h, w in zip(have.log2_chroma, wanted.log2_chroma, strict=True)]
-        is_needed = wanted.kind != "gray"
-        return (
-            int(is_needed and have.kind == "gray"),
-            max(0, wanted.depth - have.depth),
-            sum(lost) if is_needed else 0,
-            int(have.kind != wanted.kind) + int(have.kind == "rgb" != wanted.kind),
-            have.depth - wanted.depth + sum(more),
-            int(have.name != name),  # planar before packed
-        )
-
-    return min(offered, key=cost)
-
-
-def _target_color(video: VideoInfo, layout: PixelLayout, encoder: str) -> tuple[ColorSpec, list[str]]:
-    """The colour of the output: the source's, but for what its format cannot say."""
-    color, notes = video.color, []
-    if video.layout.kind == "rgb" and layout.kind != "rgb":
-        color = replace(color, matrix=1, full_range=False)
-        notes.append(f"RGB becomes {layout.name} with the BT.709 matrix")
-    elif layout.kind == "rgb":
-        color = replace(color, matrix=0, full_range=True)
-    if encoder == "prores_ks" and color.full_range:
-        color = replace(color, full_range=False)
-        notes.append("ProRes has no full range: the output is limited range")
-    return color, notes
 
 
 def _options(
@@ -232,6 +190,8 @@ def _options(
         options["slices"] = "16"
     if bare in _WRITES_SITING and layout.log2_chroma != (0, 0):
         options["chroma_sample_location"] = siting
+    if layout.has_alpha and bare in ("libvpx", "libvpx-vp9"):
+        options["auto-alt-ref"] = "0"  # which they refuse beside alpha
     if bare == "prores_ks":
         options["profile"] = "4" if layout.log2_chroma == (0, 0) else "3"
     if bare == "libx265":

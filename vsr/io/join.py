@@ -117,8 +117,14 @@ class _Join:
 
     def _add_picture(self, file: OutputContainer) -> VideoStream:
         with open_segment(self.segments[0]) as segment:
-            video = file.add_stream_from_template(video_of(segment), opaque=True)
+            encoded = video_of(segment)
+            video = file.add_stream_from_template(encoded, opaque=True)
+            video.metadata.update(encoded.metadata)
+            tag, pix_fmt = encoded.codec_context.codec_tag, encoded.codec_context.pix_fmt
         video.codec_context.framerate = self.assembly.info.video.rate.limit_denominator(100_000)
+        if self.assembly.picture.codec == "prores" and self.assembly.container == "mov":
+            video.codec_context.codec_tag = tag  # ap4h for 4444: the muxer would write apch, whatever it is
+            video.codec_context.bits_per_coded_sample = 32 if "yuva" in (pix_fmt or "") else 24  # QuickTime goes by it
         return video
 
     def _mux(self, file: OutputContainer, video: VideoStream, tracks: list[Track], delay: int) -> None:

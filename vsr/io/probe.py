@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, VideoInfo
+from vsr.io.decoder import Decoder
 from vsr.io.opening import open_input, packets_of
-from vsr.io.pixels import has_alpha, planar_layout
+from vsr.io.pixel_formats import has_alpha, planar_layout
 from vsr.io.side_data import display_matrix_of, side_data_of
 from vsr.io.source_color import source_color
 from vsr.io.streams import choose_video, codec_name, describe_streams, tagged_end
@@ -52,7 +53,7 @@ def probe(path: Path) -> MediaInfo:
             streams=streams,
             video=video,
             duration=_duration(container, stream, first_pts),
-            notes=tuple(_notes(video, side_data)),
+            notes=tuple(_notes(side_data)),
             chapters=len(container.chapters()),
         )
 
@@ -68,11 +69,12 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
     is_avi = container.format.name == "avi"
     error: Exception | None = None
     times: list[int] = []
+    decoder = Decoder(stream, threads=1)
     packets = packets_of(container, stream)
     for _ in range(_PACKETS_TO_FIRST_FRAME):
         try:
             packet = next(packets, None)
-            frames = packet.decode() if packet is not None else []
+            frames = decoder.decode(packet) if packet is not None else []
         except (FFmpegError, ValueError) as e:
             error = e
             continue
@@ -83,9 +85,8 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
         if packet.size and not packet.is_discard and time is not None:
             times.append(time)
         for frame in frames:
-            if isinstance(frame, VideoFrame):
-                _check_size(path, frame.height, frame.width)
-                return frame, min(times, default=0) if frame.pts is None or is_avi else frame.pts
+            _check_size(path, frame.height, frame.width)
+            return frame, min(times, default=0) if frame.pts is None or is_avi else frame.pts
     raise MediaError(f"{path}: no frame of its {codec_name(stream)} video can be decoded; copy it again") from error
 
 
@@ -182,7 +183,5 @@ def _tagged_count(tags: Iterable[tuple[str, str]]) -> int:
     return next((int(v) for k, v in tags if k.startswith("NUMBER_OF_FRAMES") and v.isdigit()), 0)
 
 
-def _notes(video: VideoInfo, side_data: Mapping[str, bytes]) -> Iterable[str]:
+def _notes(side_data: Mapping[str, bytes]) -> Iterable[str]:
     yield from dict.fromkeys(note for name, note in _LOST_SIDE_DATA.items() if name in side_data)
-    if video.has_alpha:
-        yield "the alpha plane is not carried"

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from vsr.frames import FrameBatch, MediaInfo, Plane, VideoInfo
 from vsr.io.crop import cut_out
+from vsr.io.decoder import Decoder
 from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
 from vsr.io.opening import open_input, packets_of
 from vsr.io.pixels import PlaneReader, crc_of
@@ -192,8 +193,7 @@ class VideoSource:
         with open_input(self._info.path) as container:
             stream = container.streams[self._info.video.index]
             assert isinstance(stream, VideoStream)
-            stream.thread_type = threading
-            stream.codec_context.thread_count = self._threads
+            decoder = Decoder(stream, threading=threading, threads=self._threads)
             if seek_to is not None and not _is_sought(container, stream, seek_to):
                 return
             clock = _Clock(self._info)
@@ -201,7 +201,7 @@ class VideoSource:
             for packet in self._packets(container, stream, tolerant=tolerant):
                 if packet.size and not packet.is_discard:
                     clock.add(packet)
-                for frame in self._frames_of(packet, clock, tolerant=tolerant):
+                for frame in self._frames_of(decoder, packet, clock, tolerant=tolerant):
                     if frame.is_corrupt and not tolerant and decoded:
                         raise _DamagedError("a corrupt frame")
                     pts = clock.time_of(frame)
@@ -228,9 +228,9 @@ class VideoSource:
             last.stream = stream
             yield last
 
-    def _frames_of(self, packet: av.Packet, clock: "_Clock", *, tolerant: bool) -> list[VideoFrame]:
+    def _frames_of(self, decoder: Decoder, packet: av.Packet, clock: "_Clock", *, tolerant: bool) -> list[VideoFrame]:
         try:
-            return [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+            return decoder.decode(packet)
         except FFmpegError as e:
             if not tolerant:
                 raise _DamagedError(str(e)) from e
