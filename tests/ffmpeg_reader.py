@@ -202,4 +202,6 @@ def _differ(what: str, told: dict[str, str], read: dict[str, str]) -> Iterator[s
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^ -~]+|^\?", "", text).strip()
+    """Printable characters only; a time of creation that mp4 holds in two places is told twice by newer versions."""
+    first, semicolon, second = re.sub(r"[^ -~]+|^\?", "", text).strip().partition(";")
+    return first if first == second else first + semicolon + second

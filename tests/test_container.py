@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 from av.stream import Disposition
 
@@ -12,6 +13,9 @@ from vsr.errors import ConfigError, MediaError
 from vsr.frames import StreamPlan
 from vsr.io.container import CONTAINERS, default_suffix, expected_streams, kept_flags, kept_language, plan_streams
 from vsr.io.probe import probe
+from vsr.io.tags import lost_tags
+from vsr.plan import plan_clip
+from vsr.settings import UpscaleSettings
 from vsr.verify import check_output
 
 
@@ -225,3 +229,24 @@ def _holds_or_refuses(clip: Path, output: Path) -> bool:
     assert "--drop" in refusal
     assert "\n" not in refusal
     return False
+
+
+def test_tags_of_the_file_that_get_lost_are_said_and_the_others_are_kept(tmp_path: Path, nearest: Path) -> None:
+    tags = {"title": "A clip", "artist": "nobody", "com.android.version": "14", "software": "a camera's"}
+    clip = make_clip(tmp_path / "clip.mkv", frames=2, metadata=tags)
+    assert lost_tags(clip, "mkv") == lost_tags(clip, "webm") == ()
+    assert set(lost_tags(clip, "mp4")) == set(lost_tags(clip, "mov")) == {"COM.ANDROID.VERSION", "SOFTWARE"}
+    for container in CONTAINERS:
+        rejoin(clip, tmp_path / f"out.{container}", segments=1, codec="av1" if container == "webm" else "h264")
+        with av.open(str(tmp_path / f"out.{container}")) as file:
+            found = {key.lower() for key in file.metadata}
+        assert set(tags) - found == {key.lower() for key in lost_tags(clip, container)}
+    apple = make_clip(
+        tmp_path / "clip.mov",
+        frames=2,
+        metadata={"com.apple.quicktime.make": "Apple", "com.apple.quicktime.software": "16.4.1"},
+        container_options={"movflags": "+use_metadata_tags"},
+    )
+    assert lost_tags(apple, "mp4") == lost_tags(apple, "mov") == ()
+    job = plan_clip(clip, tmp_path / "new.mp4", UpscaleSettings(model=str(nearest)))
+    assert "mp4 does not hold the file's tags COM.ANDROID.VERSION, SOFTWARE: they are left out" in job.notes

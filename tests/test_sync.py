@@ -10,7 +10,7 @@ import pytest
 
 from tests.clicks import clicks, flashes, make_clicks, sound_line
 from tests.ffmpeg_reader import ffmpeg
-from tests.media_maker import Audio, make_clip
+from tests.media_maker import Audio, make_clip, read_frames
 from vsr.settings import EncoderTuning, UpscaleSettings
 from vsr.video import upscale_video
 
@@ -123,6 +123,14 @@ def test_film_made_of_telecine_stays_in_step(tmp_path, nearest, container):
     for flash, click, moment in zip(flashes(output), clicks(output), moments, strict=True):
         assert abs(flash - moment) <= field
         assert abs(click - moment) <= _TICK
+
+
+def test_frames_faster_than_the_encoder_takes_them_keep_their_times(tmp_path, nearest):
+    clip = make_clip(tmp_path / "clip.mkv", frames=30, rate=Fraction(600), time_base=Fraction(1, 600))
+    _run(clip, tmp_path / "out.webm", nearest)
+    times = [time for time, _ in read_frames(tmp_path / "out.webm")]
+    assert max(abs(time - Fraction(k, 600)) for k, time in enumerate(times)) <= Fraction(1, 1000)
+    assert len(times) == 30
 
 
 @pytest.mark.parametrize(("container", "sound"), [("mp4", "aac"), ("mov", "auto"), ("mkv", "opus"), ("webm", "auto")])

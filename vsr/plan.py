@@ -21,12 +21,13 @@ from vsr.errors import ConfigError, MediaError
 from vsr.events import PlanEvent
 from vsr.filtering import filtered, frame_estimate
 from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
-from vsr.io.container import plan_streams
+from vsr.io.container import as_container, plan_streams
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
+from vsr.io.tags import lost_tags
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.naming import container_of, default_container, output_path
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
@@ -104,6 +105,8 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *filter_notes, *encoder_notes]
     notes += _other_notes(upscaler, settings, video, size)
+    if lost := lost_tags(info.path, as_container(container)):
+        notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
     return Job(
         info=info,
         settings=settings,

@@ -17,7 +17,7 @@ from vsr.io.copies import CopiedStream, Track, open_track
 from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, loses_aspect, scaled_matrix
 from vsr.io.schedule import Schedule, movie_timescale
-from vsr.io.tags import file_tags, start_and_title, stream_tags
+from vsr.io.tags import file_tags, is_quicktime, start_and_title, stream_tags
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # the stubs' name for a dict
@@ -59,7 +59,7 @@ class Assembly:
         if self.container in ("mkv", "webm"):
             return {"avoid_negative_ts": "disabled"}  # else sound that begins at -21 ms moves everything
         flags = "+faststart"
-        if any(key.startswith("com.apple.quicktime.") for key in self.source.metadata):
+        if is_quicktime(self.source.metadata):
             flags += "+use_metadata_tags"
         return {
             "movflags": flags,

@@ -19,6 +19,7 @@ _WIDEST_H264 = 4096  # pixels; beyond, few players decode it in hardware
 _HDR_TRANSFERS = (16, 18)  # PQ, HLG
 _SLICED = 64  # pixels; a smaller picture cannot be cut into 16 slices
 _WRITES_SITING = ("libx264", "libx265", "libsvtav1", "ffv1")  # the others refuse the option or forget it
+_FASTEST = {"libsvtav1": Fraction(240)}  # frames a second that an encoder takes; the join gives each its own time
 _WHOLE_CLIP = ("b", "b:v", "bitrate", "pass", "passlogfile", "stats", "maxrate", "minrate", "bufsize")
 _WHOLE_CLIP_PARTS = ("vbv", "bitrate", "pass=", "stats", "rc=1", "rc=2")
 
@@ -146,7 +147,7 @@ def plan_encoder(
         color=color,
         height=height,
         width=width,
-        rate=video.rate.limit_denominator(1001),
+        rate=min(video.rate, _FASTEST.get(bare, video.rate)).limit_denominator(1001),
         sample_aspect_ratio=sample_aspect_ratio,
         options=_options(settings, name, row, layout, (height, width), color.siting, threads),
         threads=threads,

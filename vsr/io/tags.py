@@ -1,13 +1,19 @@
 """What files and streams say of themselves: the tags that stay true in the joined file, and its chapters."""
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
 
-from vsr.io.container import Container
+from vsr.io.container import Container, muxer
+from vsr.io.opening import open_input
 from vsr.io.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -18,12 +24,43 @@ _STALE_TAGS = re.compile(
     r"|ENCODER|VENDOR_ID|HANDLER_NAME|LANGUAGE|TITLE|ROTATE|ALPHA_MODE|FILENAME|MIMETYPE",
     re.IGNORECASE,
 )
+_NO_TIME = "1970-01-01T00:00:00"  # an unset time of creation
 _STALE_FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 
 
 def file_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """A file's tags without those that the muxer writes itself."""
-    return {key: value for key, value in tags.items() if key.lower() not in _STALE_FILE_TAGS}
+    return {key: value for key, value in tags.items() if key.lower().partition("-")[0] not in _STALE_FILE_TAGS}
+
+
+def is_quicktime(tags: Mapping[str, str]) -> bool:
+    """Whether tags are of the kind that Apple's devices write, which mp4 and mov then keep under their full names."""
+    return any(key.startswith("com.apple.quicktime.") for key in tags)
+
+
+def lost_tags(path: Path, container: Container) -> tuple[str, ...]:
+    """The file's tags that the container does not hold, found by writing them into memory and reading them again."""
+    with open_input(path) as source:
+        tags = file_tags(source.metadata)
+    trial = io.BytesIO()
+    options = {"movflags": "+use_metadata_tags"} if container in ("mp4", "mov") and is_quicktime(tags) else {}
+    try:
+        with av.open(
+            trial, "w", format=muxer(container), container_options=options, metadata_errors="surrogateescape"
+        ) as file:
+            file.metadata.update(tags)
+            stream = file.add_mux_stream("vp8" if container == "webm" else "mpeg4", width=16, height=16)
+            stream.time_base = Fraction(1, 25)
+            file.start_encoding()
+            packet = Packet(bytes(16))
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+            file.mux(packet)
+        trial.seek(0)
+        with av.open(trial, metadata_errors="surrogateescape") as file:
+            kept = {key.lower() for key in file.metadata}
+    except (FFmpegError, ValueError, OSError):
+        return ()  # of the file itself, more will be heard
+    return tuple(key for key, value in tags.items() if key.lower() not in kept and not value.startswith(_NO_TIME))
 
 
 def stream_tags(tags: Mapping[str, str], container: Container) -> dict[str, str]:
