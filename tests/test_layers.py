@@ -21,7 +21,7 @@ LINES = [
     ["verify", "preset"],
     ["engine", "io", "journal", "done", "metrics", "toml_values"],
     ["models"],
-    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk"],
+    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes"],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}
 SHARED = set(LINES[-1])  # the ground all stand on: these may use each other

@@ -58,6 +58,8 @@ def _crop(info: MediaInfo, settings: UpscaleSettings, notes: list[str]) -> Crop 
     video = info.video
     if settings.crop is None:
         return None
+    if settings.crop == "auto" and info.pipe is not None:
+        raise ConfigError("crop = auto: looks into the whole clip first, which a pipe does not let; give W:H:X:Y")
     if settings.crop == "auto":
         found = find_bars(_samples(info, settings), video.layout, video.color)
         if found is None:

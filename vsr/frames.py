@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from vsr.pipes import Inflow
+
 Siting = Literal["left", "center", "topleft"]
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -114,6 +116,7 @@ class MediaInfo:
     duration: Fraction | None  # seconds
     notes: tuple[str, ...] = ()  # what will not be carried, found while probing
     chapters: int = 0
+    pipe: Inflow | None = None  # where it comes from, when it can be read once only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo
-from vsr.io.container import CONTAINERS, default_suffix
+from vsr.io.container import CONTAINERS, PIPED, default_suffix
 from vsr.io.encoders import choose_codec
+from vsr.pipes import is_pipe, require_reader
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings
 
 
@@ -21,14 +22,31 @@ def _looked_up(path: Path) -> Path:
     return path
 
 
-def container_of(output: Path | None) -> str | None:
-    """The container that the output's suffix orders, or None where the name is ours to make."""
-    if output is None or _looked_up(output).is_dir():
-        return None
-    suffix = output.suffix.lower().lstrip(".")
-    if suffix not in CONTAINERS:
+def container_of(output: Path | None, settings: UpscaleSettings) -> str | None:
+    """The container that is ordered, by the output's suffix or in the settings; None where it is ours to choose.
+
+    Raises ConfigError for one that cannot be written there.
+    """
+    ordered = settings.container
+    if output is not None and is_pipe(output):
+        return _piped_container(output, ordered)
+    is_ours_to_name = output is None or _looked_up(output).is_dir()
+    suffix = ordered if is_ours_to_name else output.suffix.lower().lstrip(".")
+    if suffix in PIPED and suffix not in CONTAINERS:
+        raise ConfigError(f"{output or suffix}: {suffix} is written to pipes only; give -o - --container {suffix}")
+    if suffix is not None and suffix not in CONTAINERS:
         raise ConfigError(f"{output}: '{output.suffix}' is no container vsr writes; use .mp4, .mov, .mkv or .webm")
+    if ordered not in (None, suffix):
+        raise ConfigError(f"{output}: is no {ordered}; leave --container out, or change the suffix")
     return suffix
+
+
+def _piped_container(output: Path, ordered: str | None) -> str:
+    suffix = output.suffix.lower().lstrip(".")
+    container = ordered or (suffix if suffix in CONTAINERS else PIPED[0])
+    if container not in PIPED:
+        raise ConfigError(f"{output}: no pipe takes {container}, whose header comes last; use --container nut or mkv")
+    return container
 
 
 def default_container(info: MediaInfo, settings: UpscaleSettings, width: int) -> str:
@@ -40,6 +58,11 @@ def default_container(info: MediaInfo, settings: UpscaleSettings, width: int) ->
 
 def output_path(source: Path, output: Path | None, settings: UpscaleSettings, suffix: str) -> Path:
     """Where the result goes. Raises MediaError when that cannot be."""
+    if output is not None and is_pipe(output):
+        require_reader(output)
+        return output
+    if is_pipe(source) and (output is None or output.is_dir()):
+        raise MediaError(f"{source}: a pipe has no name to make another of; say where to write with -o")
     if output is None or output.is_dir():
         folder = source.parent if output is None else output
         target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
@@ -47,7 +70,7 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
         target = output
     if not _looked_up(target).parent.is_dir():
         raise MediaError(f"{target.parent}: no such folder; make it first")
-    if target.exists() and target.samefile(source):
+    if target.exists() and not is_pipe(source) and target.samefile(source):
         raise MediaError(f"{target}: is the source itself; choose another output with -o")
     if target.is_dir():
         raise MediaError(f"{target}: is a folder; choose another output with -o")

@@ -28,8 +28,10 @@ from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
 from vsr.io.tags import lost_tags
+from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.naming import container_of, default_container, output_path
+from vsr.pipes import Inflow, is_pipe
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
 
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
@@ -52,11 +54,15 @@ class Job:
     notes: tuple[str, ...]
     pinned: dict[str, object]
     is_finished: bool  # the output is there, made by these very settings
+    is_straight: bool  # encoded in one pass: the source or the output is a pipe
 
 
-def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> Job:
-    """Probe the source and decide everything. Raises VsrError when the run could not end well."""
-    info = probe(source)
+def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, pipe: Inflow | None = None) -> Job:
+    """Probe the source and decide everything. Raises VsrError when the run could not end well.
+
+    `pipe` is the source, when it can be read once only.
+    """
+    info = probe(source, pipe=pipe)
     video, filter_notes = filtered(info, settings)
     info = replace(info, video=video)
     name, scale = _model_and_scale(settings)
@@ -67,24 +73,29 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         fidelity=FIDELITY_8_BIT if video.layout.depth == 8 else FIDELITY_DEEP,
     )
     size, ratio = _output_size(settings, video, scale)
-    container = container_of(output) or default_container(info, settings, size[1])
-    codec = choose_codec(settings, video, container=container, width=size[1])
+    container = container_of(output, settings) or default_container(info, settings, size[1])
     target = output_path(source, output, settings, f".{container}")
+    is_straight = pipe is not None or is_pipe(target)
+    codec = Y4M_CODEC if container == "y4m" else choose_codec(settings, video, container=container, width=size[1])
     streams = plan_streams(info, container, codec, settings.drop, settings.audio)
     batch = settings.batch or choose_batch(upscaler.device, video.height, video.width)
     upscaler.tile = settings.tile or _tile(upscaler, settings, batch, video)
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
     _require_tile(upscaler)
     cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
-    encoder, encoder_notes = plan_encoder(
-        settings,
-        video,
-        codec=codec,
-        container=container,
-        size=size,
-        sample_aspect_ratio=ratio,
-        threads=cores.encoder,
-    )
+    if container == "y4m":
+        encoder, encoder_notes = plan_y4m(video, size=size, sample_aspect_ratio=ratio)
+    else:
+        encoder, encoder_notes = plan_encoder(
+            settings,
+            video,
+            codec=codec,
+            container=container,
+            size=size,
+            sample_aspect_ratio=ratio,
+            threads=cores.encoder,
+        )
+    _require_libav(encoder, is_straight=is_straight)
     rehearse(encoder)
     if encoder.layout.has_alpha:
         video = replace(video, layout=planar_layout(video.pix_fmt, with_alpha=True))
@@ -99,13 +110,16 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         passes=settings.passes,
         display_matrix=video.turn,
     )
-    pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
-    finished = not settings.overwrite and target.exists() and is_done(target, pinned)
-    if target.exists() and not settings.overwrite and not finished:
+    pinned: dict[str, object] = {}
+    if not is_straight:
+        pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
+    is_there = target.exists() and not is_pipe(target)
+    finished = is_there and not settings.overwrite and not is_straight and is_done(target, pinned)
+    if is_there and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *filter_notes, *encoder_notes]
     notes += _other_notes(upscaler, settings, video, size)
-    if lost := lost_tags(info.path, as_container(container)):
+    if lost := lost_tags(info, as_container(container)):
         notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
     return Job(
         info=info,
@@ -122,6 +136,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
             video,
             settings,
             output=target,
+            container=container,
             renderer=renderer,
             encoder=encoder,
             streams=streams,
@@ -130,6 +145,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings) -> J
         notes=tuple(notes),
         pinned=pinned,
         is_finished=finished,
+        is_straight=is_straight,
     )
 
 
@@ -166,6 +182,12 @@ def _require_tile(upscaler: Upscaler) -> None:
         raise ConfigError(
             f"tile = {upscaler.tile}: must be more than twice overlap = {upscaler.overlap}; give a larger --tile"
         )
+
+
+def _require_libav(encoder: EncoderPlan, *, is_straight: bool) -> None:
+    if is_straight and encoder.name.startswith("ffmpeg:"):
+        name = encoder.name.removeprefix("ffmpeg:")
+        raise ConfigError(f"encoder = {encoder.name}: not in one pass; pipe -o - into ffmpeg -i - -c copy -c:v {name}")
 
 
 def _bytes_a_frame(upscaler: Upscaler, video: VideoInfo, size: tuple[int, int]) -> int:
@@ -206,6 +228,7 @@ def _plan_event(
     settings: UpscaleSettings,
     *,
     output: Path,
+    container: str,
     renderer: Renderer,
     encoder: EncoderPlan,
     streams: tuple[StreamPlan, ...],
@@ -225,7 +248,7 @@ def _plan_event(
         tile=tile,
         source_size=(video.decoded.height, video.decoded.width),
         output_size=renderer.size,
-        container=output.suffix[1:],
+        container=container,
         encoder=f"{encoder.name} {options}".strip(),
         pix_fmt=encoder.pix_fmt,
         color=describe_color(encoder.color),

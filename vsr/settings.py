@@ -11,6 +11,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Audio = Literal["auto", "copy", "aac", "opus", "flac", "none"]
 Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 DEFAULT_SCALE = Fraction(4)
+CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
 
@@ -68,6 +69,7 @@ class UpscaleSettings:
     start: Fraction = Fraction(0)  # seconds after the first frame
     end: Fraction | None = None  # seconds after the first frame, itself left out
     drop: tuple[str, ...] = ()  # selectors: a, s, t, d, or a:1, s:0
+    container: str | None = None  # of an output whose name does not say it; one of CONTAINERS
     audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
     overwrite: bool = False
     allow_damaged: bool = False
@@ -88,6 +90,8 @@ class UpscaleSettings:
         if self.deinterlace not in get_args(Deinterlace):
             known = ", ".join(get_args(Deinterlace))
             raise ConfigError(f"deinterlace = {self.deinterlace}: unknown; give one of {known}")
+        if self.container not in (None, *CONTAINERS):
+            raise ConfigError(f"container = {self.container}: unknown; give one of {', '.join(CONTAINERS)}")
         if self.audio not in get_args(Audio):
             raise ConfigError(f"audio = {self.audio}: unknown; give one of {', '.join(get_args(Audio))}")
         if self.segment <= 0:

@@ -77,11 +77,16 @@ class Stage(Generic[T]):
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
+        return (item for item in self.arrivals() if item is not None)
+
+    def arrivals(self) -> Iterator[T | None]:
+        """Results as they come, and None after each moment in which none did."""
         while not self._is_over:
             try:
                 item = self._queue.get(timeout=_POLL)
             except queue.Empty:
                 self._cancel.check()
+                yield None
                 continue
             if isinstance(item, _End):
                 self._is_over = True

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vsr.disk import sync_folder
@@ -10,10 +10,16 @@ from vsr.done import remember
 from vsr.engine.prefetch import DeviceQueue
 from vsr.errors import MediaError
 from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent, Wait
+from vsr.frames import RenderedBatch
+from vsr.io.assembly import Assembled
 from vsr.io.join import join
+from vsr.io.opening import open_input
+from vsr.io.single_pass import SinglePass
 from vsr.io.sink import FinishedSegment, VideoSink
 from vsr.io.source import Findings, VideoSource
+from vsr.io.straight import StraightSink
 from vsr.journal import Journal
+from vsr.pipes import Outflow, inflow, is_pipe, outflow
 from vsr.plan import Job, plan_clip
 from vsr.preset import load_preset
 from vsr.settings import UpscaleSettings
@@ -46,23 +52,16 @@ def upscale_video(
     tell = on_event or (lambda event: log.debug("%s", event))
     chosen = load_preset(preset).upscale if settings is None else settings
     cancel = cancel or Cancel()
-    job = plan_clip(Path(source), None if output is None else Path(output), chosen)
-    tell(job.event)
-    if job.is_finished:
-        done = DoneEvent(output=str(job.output), frames=0, seconds=0, already_done=True)
-        tell(done)
-        return done
-    for note in job.notes:
-        tell(NoteEvent(message=note))
-    with Journal(job.output) as journal:
-        journal.begin(job.pinned)
-        findings = produce(job, journal, tell, cancel)
-        if not findings.frames:
-            raise MediaError(f"{job.info.path}: no frame to upscale: {_why_empty(job, findings)}")
-        _join_and_check(job, journal, tell, cancel)
-        journal.remove()
-    if not findings.lost:
-        remember(job.output, job.pinned)
+    with inflow(Path(source), cancel) as pipe:
+        job = plan_clip(Path(source), None if output is None else Path(output), chosen, pipe=pipe)
+        tell(job.event)
+        if job.is_finished:
+            done = DoneEvent(output=str(job.output), frames=0, seconds=0, already_done=True)
+            tell(done)
+            return done
+        for note in job.notes:
+            tell(NoteEvent(message=note))
+        findings = _to_pipe(job, tell, cancel) if is_pipe(job.output) else _to_file(job, tell, cancel)
     done = DoneEvent(
         output=str(job.output),
         frames=findings.frames,
@@ -74,36 +73,113 @@ def upscale_video(
     return done
 
 
+def _to_file(job: Job, tell: Tell, cancel: Cancel) -> Findings:
+    """Write the output under a temporary name; it gets its own when it is whole and checked."""
+    with Journal(job.output) as journal:
+        journal.begin(job.pinned)
+        part = journal.folder / f"joined.{job.container}.part"
+        if job.is_straight:
+            findings, written = pass_straight(job, part, tell, cancel)
+        else:
+            findings = produce(job, journal, tell, cancel)
+            written = _join(job, journal, part, cancel)
+        for note in written.notes:
+            tell(NoteEvent(message=note))
+        _check_and_name(job, part, written, cancel)
+        journal.remove()
+    if job.pinned and not findings.lost:
+        remember(job.output, job.pinned)
+    return findings
+
+
+def _to_pipe(job: Job, tell: Tell, cancel: Cancel) -> Findings:
+    """Write into a pipe what belongs there, and check what can be checked of it on the way: frames and times."""
+    with outflow(job.output, cancel) as pipe:
+        findings, written = pass_straight(job, pipe, tell, cancel)
+    for note in written.notes:
+        tell(NoteEvent(message=note))
+    return findings
+
+
 def produce(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> Findings:
-    """Make the clip's segments: decode → upload → compute → encode, each in its own thread, this one only waits."""
+    """Make the clip's segments. Raises MediaError when there is no frame."""
+    told = 0
+
+    def record(segment: FinishedSegment) -> None:
+        journal.add(index=segment.index, pts=segment.pts, last_crc=segment.last_crc)
+
+    def tell_segments() -> None:
+        nonlocal told
+        for line in journal.lines[told:]:
+            tell(SegmentEvent(index=line.index, frames=len(line.pts)))
+            told += 1
+
+    sink = VideoSink(job.encoder, path_of=journal.segment_path, on_finished=record, cancel=cancel)
+    return _run_stages(job, _source(job), sink.write, tell, cancel, also=tell_segments)
+
+
+def pass_straight(job: Job, target: Path | Outflow, tell: Tell, cancel: Cancel) -> tuple[Findings, Assembled]:
+    """Encode into the output itself, the source's other streams beside, all in one pass. Raises as `produce`."""
+    settings, info = job.settings, job.info
+    first = info.video.first_pts * info.video.time_base
+    copied = [p.stream.index for p in job.streams if p.action in ("copy", "convert") and not p.stream.is_cover]
+    with open_input(info.path, pipe=info.pipe) as container:
+        shared = SinglePass(container, copied, cancel, start=first + settings.start if settings.start else None)
+        sink = StraightSink(
+            info,
+            job.streams,
+            target,
+            container=job.container,
+            encoder=job.encoder,
+            source=shared,
+            start=settings.start,
+            end=settings.end,
+            cancel=cancel,
+        )
+        findings = _run_stages(job, _source(job, shared), sink.write, tell, cancel)
+    assert sink.assembled is not None
+    return findings, sink.assembled
+
+
+def _source(job: Job, shared: SinglePass | None = None) -> VideoSource:
     settings = job.settings
-    source = VideoSource(
+    return VideoSource(
         job.info,
         batch=job.batch,
         segment=settings.segment,
         start=settings.start,
         end=settings.end,
         threads=job.cores.decoder,
+        shared=shared,
     )
+
+
+def _run_stages(
+    job: Job,
+    source: VideoSource,
+    encode: Callable[[Stage[RenderedBatch]], Iterator[int]],
+    tell: Tell,
+    cancel: Cancel,
+    *,
+    also: Callable[[], None] = lambda: None,
+) -> Findings:
+    """Decode → upload → compute → encode, each in its own thread; this one only waits, and tells, and calls `also`."""
     lane = DeviceQueue(job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel)
-
-    def record(segment: FinishedSegment) -> None:
-        journal.add(index=segment.index, pts=segment.pts, last_crc=segment.last_crc)
-
-    sink = VideoSink(job.encoder, path_of=journal.segment_path, on_finished=record, cancel=cancel)
     with (
         Stage("decode", source, cancel=cancel, depth=job.cores.workers + 1) as decoded,
         Stage("upload", lane.upload(decoded), cancel=cancel) as loaded,
         Stage("compute", lane.render(loaded), cancel=cancel) as rendered,
-        Stage("encode", sink.write(rendered), cancel=cancel) as encoded,
+        Stage("encode", encode(rendered), cancel=cancel) as encoded,
     ):
-        frames = told = 0
+        frames = 0
         for count in encoded:
             frames += count
             tell(ProgressEvent(frames=frames, total=job.event.frames, waits_for=_bottleneck(loaded, rendered)))
-            told = _tell_segments(journal, told, tell)
-        _tell_segments(journal, told, tell)
+            also()
+    also()
     _tell_findings(source.findings, tell)
+    if not source.findings.frames:
+        raise MediaError(f"{job.info.path}: no frame to upscale: {_why_empty(job, source.findings)}")
     return source.findings
 
 
@@ -123,13 +199,6 @@ def _bottleneck(loaded: Stage, rendered: Stage) -> Wait:
     return "compute" if not loaded.is_empty else "decode"
 
 
-def _tell_segments(journal: Journal, told: int, tell: Tell) -> int:
-    for line in journal.lines[told:]:
-        tell(SegmentEvent(index=line.index, frames=len(line.pts)))
-        told += 1
-    return told
-
-
 def _tell_findings(findings: Findings, tell: Tell) -> None:
     """Say what decoding found."""
     for line in [*findings.notes, *findings.damage[:_MOST_LINES]]:
@@ -139,12 +208,10 @@ def _tell_findings(findings: Findings, tell: Tell) -> None:
         tell(NoteEvent(message=f"and {more} more places like these"))
 
 
-def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> None:
-    """Write the output under a temporary name, hold it against the source, and only then give it its name."""
+def _join(job: Job, journal: Journal, part: Path, cancel: Cancel) -> Assembled:
     settings, video = job.settings, job.info.video
     segments = journal.segments()
-    part = journal.folder / f"joined.{job.container}.part"
-    joined = join(
+    return join(
         job.info,
         job.streams,
         segments,
@@ -155,13 +222,15 @@ def _join_and_check(job: Job, journal: Journal, tell: Tell, cancel: Cancel) -> N
         first_pts=segments[0].pts[0] if settings.start else None,
         end_time=None if settings.end is None else video.first_pts * video.time_base + settings.end,
     )
-    for note in joined.notes:
-        tell(NoteEvent(message=note))
-    findings = check_output(part, joined, cancel=cancel)
+
+
+def _check_and_name(job: Job, part: Path, written: Assembled, cancel: Cancel) -> None:
+    """Hold the file against the source, and only then give it its name."""
+    findings = check_output(part, written, cancel=cancel)
     if findings:
         part.unlink()
         raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
-    if job.output.exists() and not settings.overwrite:  # it was not there when the run began
+    if job.output.exists() and not job.settings.overwrite:  # it was not there when the run began
         raise MediaError(f"{job.output}: was made by another program meanwhile; choose another output with -o")
     part.replace(job.output)
     sync_folder(job.output.parent)

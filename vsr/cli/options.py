@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, Audio, Crop, Deinterlace, Precision, UpscaleSettings
+from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Precision, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -99,6 +99,9 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
     click.option("--tile", type=click.IntRange(1), metavar="PX", help="Side of a tile, in source pixels."),
     click.option("--overlap", type=click.IntRange(0), metavar="PX", help="Pixels read around each tile."),
     click.option("--batch", type=click.IntRange(1), metavar="N", help="Frames computed at once."),
+    click.option(
+        "--container", type=click.Choice(CONTAINERS), help="Where -o does not say it; nut and y4m are for pipes."
+    ),
     click.option("--codec", type=click.Choice(CODECS), help="Format of the video written."),
     click.option("--crf", type=click.IntRange(0), metavar="N", help="Quality in the encoder's units; less is better."),
     click.option("--encoder", metavar="NAME", help="Encoder, such as hevc_nvenc; ffmpeg:NAME is the system's."),

@@ -41,6 +41,8 @@ def upscale(
     """Upscale the video in SOURCE. Sound, subtitles, chapters, colour and the time of every frame stay as they are."""
     if quiet and verbose:
         raise click.UsageError("-q and -v: give one of them.")
+    if as_json and output is not None and str(output) == "-":
+        raise click.UsageError("--json and -o -: both are standard output; give one of them.")
     from vsr.cli.show import display, show_logs
     from vsr.cli.signals import stop_on_signals
     from vsr.errors import MediaError

@@ -58,6 +58,10 @@ class Assembly:
         """What the muxer is to be told."""
         if self.container in ("mkv", "webm"):
             return {"avoid_negative_ts": "disabled"}  # else sound that begins at -21 ms moves everything
+        if self.container == "nut":
+            return {"avoid_negative_ts": "disabled"}  # it stores no decode times, which alone lie before zero
+        if self.container == "y4m":
+            return {"strict": "-1"}  # more than 8 bits are an extension
         flags = "+faststart"
         if is_quicktime(self.source.metadata):
             flags += "+use_metadata_tags"
@@ -134,7 +138,7 @@ class Assembly:
 
     def _cover(self, expected: ExpectedStream) -> bytes:
         """The picture's bytes; libav hands them out before anything else."""
-        with open_input(self.info.path) as source:
+        with open_input(self.info.path, pipe=self.info.pipe) as source:
             for packet in packets_of(source, source.streams[expected.source.index]):
                 if packet.size:
                     return bytes(packet)

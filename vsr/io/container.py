@@ -19,10 +19,19 @@ from vsr.io.opening import open_input
 from vsr.io.subtitles import TEXT_CODECS, add_text
 from vsr.settings import Audio
 
-Container = Literal["mp4", "mov", "mkv", "webm"]
-CONTAINERS: tuple[Container, ...] = ("mp4", "mov", "mkv", "webm")
+Container = Literal["mp4", "mov", "mkv", "webm", "nut", "y4m"]
+CONTAINERS: tuple[Container, ...] = ("mp4", "mov", "mkv", "webm")  # of files
+PIPED: tuple[Container, ...] = ("nut", "y4m", "mkv", "webm")  # what can be written without going back
+_LEAVES_OUT = ("nut", "y4m")  # what these cannot hold is left out and said: they are on their way to something else
 
-_MUXERS: dict[Container, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
+_MUXERS: dict[Container, str] = {
+    "mp4": "mp4",
+    "mov": "mov",
+    "mkv": "matroska",
+    "webm": "webm",
+    "nut": "nut",
+    "y4m": "yuv4mpegpipe",
+}
 _KINDS = {"v": "video", "a": "audio", "s": "subtitle", "t": "attachment", "d": "data"}
 _COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "tiff": "image/tiff"}
 _MP4_COVERS = ("mjpeg", "png", "bmp")
@@ -35,8 +44,17 @@ _SOUNDS: dict[Container, tuple[str, ...]] = {
     "mov": ("aac",),
     "mkv": ("aac", "opus", "flac"),
     "webm": ("opus",),
+    "nut": ("aac", "flac"),
+    "y4m": (),
 }
-_TEXTS: dict[Container, str] = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
+_TEXTS: dict[Container, str] = {
+    "mp4": "mov_text",
+    "mov": "mov_text",
+    "mkv": "subrip",
+    "webm": "webvtt",
+    "nut": "ass",
+    "y4m": "",
+}
 _ORDERED = ("aac", "opus", "flac")  # what --audio may turn all sound into
 _COPY = "copy"  # a stream's fate, when it is not the codec that it is converted to
 
@@ -46,6 +64,8 @@ _KEPT_FLAGS: dict[Container, tuple[str, ...]] = {
     "mov": ("default",),
     "mkv": ("default", "dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired", "descriptions"),
     "webm": ("default", "forced"),
+    "nut": ("default", "dub", "original", "comment"),
+    "y4m": (),
 }
 _SAME_FLAG = {"captions": "hearing_impaired", "descriptions": "visual_impaired"}  # one box in mp4 says both
 
@@ -83,7 +103,7 @@ def muxer(container: Container) -> str:
 
 def as_container(name: str) -> Container:
     """Narrow a suffix without its dot. Raises ConfigError for one that is not written here."""
-    if name not in CONTAINERS:
+    if name not in (*CONTAINERS, *PIPED):
         raise ConfigError(f".{name}: is no container that is written here; give .mp4, .mov, .mkv or .webm")
     return cast(Container, name)
 
@@ -98,7 +118,7 @@ def default_suffix(info: MediaInfo, codec: str | None = None, drop: Sequence[str
     others: tuple[Container, ...] = ("mkv", "mp4", "mov")
     order: list[Container] = [own] if own else []
     order.extend(c for c in others if c != own)
-    with open_input(info.path) as source:
+    with open_input(info.path, pipe=info.pipe) as source:
         kept = [s for s, why in _wanted(info, drop, audio) if not why]
         for container in order:
             picture = codec or ("av1" if container == "webm" else "hevc")
@@ -126,11 +146,12 @@ def plan_streams(
         holder = next((c for c in CONTAINERS if _takes_picture(info, c, codec)), None)
         advice = f"give -o NAME.{holder} or another --codec" if holder else "give another --codec"
         raise MediaError(f"{info.path}: {codec} pictures do not fit into {container}; {advice}")
-    with open_input(info.path) as source:
+    with open_input(info.path, pipe=info.pipe) as source:
         fates = _fates(info, source, kept, target, codec, audio)
         refused = [s for s in kept if fates[s.index] is None]
-        if refused:
+        if refused and target not in _LEAVES_OUT:
             raise MediaError(_refusal(info, source, refused, target, codec, audio))
+        wanted = [(s, f"{target} cannot hold it" if s in refused else why) for s, why in wanted]
         return tuple(
             StreamPlan(stream=stream, action="drop", why=why)
             if why
@@ -188,7 +209,7 @@ def kept_flags(flags: Iterable[str], container: Container, kind: str) -> frozens
 
 def kept_language(language: str | None, container: Container) -> str | None:
     """The language as it is written and reads back, None when the container cannot name it."""
-    if language is None or container in ("mkv", "webm"):
+    if language is None or container in ("mkv", "webm", "nut"):
         return language
     if container == "mov":
         name = _QUICKTIME_NAMES.get(language, language)
@@ -314,7 +335,7 @@ def _fates(
 def _conversion(source: InputContainer, stream: StreamInfo, container: Container, audio: Audio) -> str | None:
     """The codec that a stream is converted to, None where that cannot be or is not wanted."""
     if stream.codec in TEXT_CODECS:
-        return _TEXTS[container]
+        return _TEXTS.get(container)
     template = source.streams[stream.index]
     if not isinstance(template, AudioStream) or audio == "copy":
         return None
@@ -322,13 +343,16 @@ def _conversion(source: InputContainer, stream: StreamInfo, container: Container
     if not context.sample_rate or not 1 <= context.layout.nb_channels <= MOST_CHANNELS:  # 0 where none of it was found
         return None
     is_lossless = context.codec.lossless and not context.codec.lossy
-    usual = "flac" if container == "mkv" and is_lossless else _SOUNDS[container][0]
+    sounds = _SOUNDS[container]
+    usual = "flac" if container in ("mkv", "nut") and is_lossless else next(iter(sounds), None)
     wanted = audio if audio in _ORDERED else usual
-    return wanted if wanted in _SOUNDS[container] else None
+    return wanted if wanted in sounds else None
 
 
 def _is_lost(stream: StreamInfo, container: Container) -> bool:
     """What no trial shows: webm takes an attachment, and mov a cover, without a word, and neither is in the file."""
+    if container == "y4m":
+        return True
     if stream.kind == "attachment":
         return container != "mkv"
     if stream.is_cover:

@@ -10,6 +10,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vsr.errors import MediaError
+from vsr.pipes import Inflow
 
 # Demuxers of moving pictures. Left out on purpose: playlists (concat, hls, dash, image2, sdp, lavfi), which name other
 # files and hosts, and those that turn any text into pictures (tty).
@@ -21,6 +22,7 @@ _DEMUXERS = (
     "mvi,mxf,mxg,nc,nsv,nut,nuv,obu,ogg,paf,pdv,pmp,psxstr,pva,r3d,rawvideo,rl2,rm,roq,rpl,ser,sga,siff,smjpeg,smk,"
     "smush,swf,thp,tiertexseq,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,wc3movie,webp,wsvqa,wtv,xmv,yop,yuv4mpegpipe"
 )
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _NOT_READABLE = {
     "missing": "no such file; check the name",
     "folder": "is a folder; give a file, or use `vsr folder`",
@@ -30,22 +32,26 @@ _NOT_READABLE = {
 }
 
 
-def open_input(path: Path, *, threads: int | None = None) -> InputContainer:
+def open_input(path: Path, *, pipe: Inflow | None = None, threads: int | None = None) -> InputContainer:
     """Open a clip for reading; the caller closes it, best by `with`.
 
-    `threads` is what each video decoder may use; None leaves libav's default. A file that names other files or hosts
-    is refused. Raises MediaError when there is nothing to read.
+    What comes through `pipe` is read from its first byte on. `threads` is what each video decoder may use; None leaves
+    libav's default. A file that names other files or hosts is refused. Raises MediaError when there is nothing to read.
     """
-    _check_file(path)
+    if pipe is None:
+        _check_file(path)
+    elif pipe.is_empty():
+        raise MediaError(f"{path}: is empty; look at what was to write into the pipe")
     try:
         container = av.open(
-            str(path.absolute()),
+            str(path.absolute()) if pipe is None else pipe.reader(),
             "r",
             container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
             metadata_errors="surrogateescape",
         )
     except (FFmpegError, ValueError, OSError) as e:  # UnknownCodecError is a ValueError only
-        raise MediaError(f"{path}: {_why_unreadable(path, e)}") from e
+        why = _why_unreadable(path, e) if pipe is None else _why_no_clip(pipe)
+        raise MediaError(f"{path}: {why}") from e
     if threads is not None:
         for stream in container.streams.video:
             if stream.codec_context is not None:
@@ -83,6 +89,12 @@ def _check_file(path: Path) -> None:
     raise MediaError(f"{path}: {_NOT_READABLE[why]}")
 
 
+def _why_no_clip(pipe: Inflow) -> str:
+    if pipe.read_at(0, 16)[4:8] in _MP4_BOXES:
+        return "is an mp4 or mov whose index comes last: no pipe can carry that; name the file, or pipe in matroska"
+    return "is no video that can be recognised; pipe in matroska, nut, mpegts or y4m"
+
+
 def _why_unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return _NOT_READABLE["denied"]
@@ -91,7 +103,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             head = file.read(16)
     except OSError:
         head = b""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+    if head[4:8] in _MP4_BOXES:
         return "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
     if isinstance(error, InvalidDataError | ArgumentError | EOFError):  # the second: a demuxer that is left out above
         return "is no video, or is damaged beyond reading; give a video file"

@@ -21,6 +21,7 @@ from vsr.io.pixel_formats import has_alpha, planar_layout
 from vsr.io.side_data import display_matrix_of, side_data_of
 from vsr.io.source_color import source_color
 from vsr.io.streams import choose_video, codec_name, describe_streams, tagged_end
+from vsr.pipes import Inflow
 
 MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an attack or a mistake
 _WIDEST_PIXEL = Fraction(100)
@@ -36,12 +37,12 @@ _LOST_SIDE_DATA = {
 }
 
 
-def probe(path: Path) -> MediaInfo:
-    """Find the streams of a clip, and decode the first frame of the one to upscale.
+def probe(path: Path, *, pipe: Inflow | None = None) -> MediaInfo:
+    """Find the streams of a clip, in a file or at the head of `pipe`, and decode the first frame of the one to upscale.
 
     Raises MediaError when the file cannot be read or holds no video.
     """
-    with open_input(path, threads=1) as container:
+    with open_input(path, pipe=pipe, threads=1) as container:
         streams = describe_streams(container)
         stream = choose_video(path, container)
         frame, first_pts = _first_frame(path, container, stream)
@@ -55,6 +56,7 @@ def probe(path: Path) -> MediaInfo:
             duration=_duration(container, stream, first_pts),
             notes=tuple(_notes(side_data)),
             chapters=len(container.chapters()),
+            pipe=pipe,
         )
 
 

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
 from vsr.io.container import Container
-from vsr.io.schedule import Schedule
+from vsr.io.schedule import Schedule, place_picture
 
 MOST_REORDERED = 16  # frames: the bound of h264 and hevc
 
@@ -28,23 +28,15 @@ class ReorderedMoreError(Exception):
 def video_packets(
     segments: Sequence[SegmentFile], codec: str, schedule: Schedule, video: Stream, *, container: Container, delay: int
 ) -> Iterator[Packet]:
-    """The segments' packets, timed. Decode times are the display times `delay` frames earlier: never too late.
+    """The segments' packets, timed.
 
     Raises ReorderedMoreError when a frame is decoded further ahead of its turn than that.
     """
-    pts, step = schedule.pts, schedule.step
-    first_dts = pts[0] - delay * step
+    last = len(schedule.pts) - 1
     for number, (packet, frame) in enumerate(_ranked(segments, codec)):
         if number - frame > delay:
             raise ReorderedMoreError(number - frame)
-        following = pts[frame + 1] if frame + 1 < len(pts) else schedule.end
-        packet.pts = pts[frame]
-        packet.dts = pts[number - delay] if number >= delay else pts[0] - (delay - number) * step
-        packet.duration = following - pts[frame]
-        if number == len(pts) - 1 and container in ("mp4", "mov"):
-            # there durations count from one decode time to the next: the last one makes up the whole
-            packet.duration = max(1, (schedule.end - pts[0]) - (packet.dts - first_dts))
-        packet.time_base = schedule.time_base
+        place_picture(packet, schedule, number, frame, container=container, delay=delay, is_last=number == last)
         packet.stream = video
         yield packet
 

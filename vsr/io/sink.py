@@ -166,6 +166,28 @@ def _refusal(plan: EncoderPlan, error: Exception, lines: list[str]) -> str:
     return f"{what}; choose another --codec, --size or --encoder-option"
 
 
+class FrameMaker:
+    """Makes what the encoder takes: frames with their colour, numbered 0, 1, 2 ... in ticks of the plan's rate."""
+
+    def __init__(self, plan: EncoderPlan) -> None:
+        self.made = 0
+        self._plan = plan
+        self._reformatter = VideoReformatter()
+
+    def make(self, planes: Sequence[Plane]) -> VideoFrame:
+        """The next frame, of planes (h, w) of the plan's layout."""
+        plan, color = self._plan, self._plan.color
+        frame = VideoFrame(plan.width, plan.height, plan.layout.name)
+        write_planes(frame, planes)
+        if plan.pix_fmt != plan.layout.name:
+            frame = self._reformatter.reformat(frame, format=plan.pix_fmt)
+        frame.colorspace, frame.color_primaries, frame.color_trc = color.matrix, color.primaries, color.transfer
+        frame.color_range = 2 if color.full_range else 1
+        frame.pts, frame.time_base = self.made, 1 / plan.rate
+        self.made += 1
+        return frame
+
+
 class _LibavEncoder:
     """One segment through an encoder of PyAV's build."""
 
@@ -174,8 +196,8 @@ class _LibavEncoder:
         quiet_encoders()
         self._plan = plan
         self._path = path
-        self._written = self._packets = 0
-        self._reformatter = VideoReformatter()
+        self._packets = 0
+        self._frames = FrameMaker(plan)
         try:
             self._container = av.open(str(path.absolute()), "w", format="matroska")
             stream = self._container.add_stream(plan.name, rate=plan.rate)
@@ -189,18 +211,7 @@ class _LibavEncoder:
 
     def write(self, planes: Sequence[Plane]) -> None:
         """Encode one frame: planes (h, w) of the plan's layout."""
-        plan = self._plan
-        frame = VideoFrame(plan.width, plan.height, plan.layout.name)
-        write_planes(frame, planes)
-        color = plan.color
-        if plan.pix_fmt != plan.layout.name:
-            frame = self._reformatter.reformat(frame, format=plan.pix_fmt)
-        frame.colorspace, frame.color_primaries, frame.color_trc = color.matrix, color.primaries, color.transfer
-        frame.color_range = 2 if color.full_range else 1
-        frame.pts = self._written
-        frame.time_base = 1 / plan.rate
-        self._written += 1
-        self._mux(frame)
+        self._mux(self._frames.make(planes))
 
     def close(self) -> None:
         """Drain the encoder and write the file's end. Raises MediaError unless every frame gave one packet."""
@@ -209,9 +220,9 @@ class _LibavEncoder:
             self._container.close()
         except (FFmpegError, OSError) as e:
             raise self._failed(e) from e
-        if self._packets != self._written:
+        if self._packets != self._frames.made:
             raise MediaError(
-                f"{self._path}: {self._plan.name} made {self._packets} packets of {self._written} frames; "
+                f"{self._path}: {self._plan.name} made {self._packets} packets of {self._frames.made} frames; "
                 "choose another encoder"
             )
 

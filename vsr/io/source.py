@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -21,6 +22,7 @@ from vsr.io.decoder import Decoder
 from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
 from vsr.io.opening import open_input, packets_of
 from vsr.io.pixels import PlaneReader, crc_of
+from vsr.io.single_pass import SinglePass
 from vsr.io.streams import tagged_end
 from vsr.settings import Crop
 
@@ -45,7 +47,9 @@ class VideoSource:
 
     A FilteredVideo is decoded, and what is done to it is done.
     `start` and `end` are seconds after the clip's first frame, `end` itself left out. Segment k holds the frames
-    with k·L ≤ pts - first_pts < (k+1)·L. What can be decoded of a damaged clip is delivered; `findings` tells the rest.
+    with k·L ≤ pts - first_pts < (k+1)·L. What can be decoded of a damaged clip is
+    delivered; `findings` tells the rest. `shared` is read instead of the file where other streams come from the same
+    pass over it: nothing is sought then, and nothing decoded twice.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class VideoSource:
         start: Fraction = Fraction(0),
         end: Fraction | None = None,
         threads: int = 0,
+        shared: SinglePass | None = None,
     ) -> None:
         video = info.video if isinstance(info.video, FilteredVideo) else FilteredVideo.of(info.video, "off")
         self._video = video
@@ -66,6 +71,7 @@ class VideoSource:
         self._start = start
         self._end = end
         self._threads = threads
+        self._shared = shared
         self._reader = PlaneReader(video.layout, video.decoded.height, video.decoded.width)
         self._crop = video.crop or Crop(height=video.decoded.height, width=video.decoded.width, top=0, left=0)
         self._decoded_frames = 0  # from start to end
@@ -85,6 +91,9 @@ class VideoSource:
             pending.append(timed)
         if pending:
             yield self._to_batch(pending, segment)
+        if self._shared is not None and self._end is not None:
+            first = video.decoded.first_pts * video.decoded.time_base
+            self._shared.read_on(video.index, first + self._end)
         self.findings.notes += self._noticed()
 
     def _to_batch(self, timed: list[Timed], segment: int) -> FrameBatch:
@@ -158,7 +167,7 @@ class VideoSource:
         """
         video = self._info.video
         how = self._video.deinterlace
-        if self._start >= _WORTH_SEEKING and how != "ivtc":
+        if self._start >= _WORTH_SEEKING and self._shared is None and how != "ivtc":
             wanted = video.first_pts + int((self._start - _SEEK_MARGIN) / video.time_base)
             frames = self._recovered(seek_to=wanted)
             head = list(itertools.islice(frames, 1 if how == "off" else 1 + WARM_UP))
@@ -176,6 +185,9 @@ class VideoSource:
         An error while frame threads are drained would take the frames inside them along (measured: 3 of 29).
         """
         last: int | None = None
+        if self._shared is not None:
+            yield from _increasing(self._decoded("SLICE", seek_to))
+            return
         try:
             for timed in _increasing(self._decoded("AUTO", seek_to)):
                 last = timed.pts
@@ -190,7 +202,7 @@ class VideoSource:
     def _decoded(self, threading: str, seek_to: int | None) -> Iterator[Timed]:
         """Frames as decoded, with their best known times. Raises _DamagedError when `threading` is AUTO."""
         tolerant = threading == "SLICE"
-        with open_input(self._info.path) as container:
+        with self._opened() as container:
             stream = container.streams[self._info.video.index]
             assert isinstance(stream, VideoStream)
             decoder = Decoder(stream, threading=threading, threads=self._threads)
@@ -212,11 +224,20 @@ class VideoSource:
             if seek_to is None and self._end is None:
                 self._missing_at_end(stream, clock)
 
+    @contextmanager
+    def _opened(self) -> Iterator[InputContainer]:
+        if self._shared is not None:
+            yield self._shared.container
+            return
+        with open_input(self._info.path) as container:
+            yield container
+
     def _packets(self, container: InputContainer, stream: VideoStream, *, tolerant: bool) -> Iterator[av.Packet]:
         """All packets of the picture and one empty one that drains the decoder, whatever the demuxer does."""
         is_drained = False
         try:
-            for packet in packets_of(container, stream):
+            shared = self._shared
+            for packet in packets_of(container, stream) if shared is None else shared.pictures(stream):
                 is_drained = not packet.size
                 yield packet
         except FFmpegError as e:

@@ -9,7 +9,7 @@ from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 TEXT_CODECS = ("subrip", "ass", "webvtt", "mov_text", "text")
-_ENCODERS = {"subrip": "srt", "webvtt": "webvtt", "mov_text": "mov_text"}
+_ENCODERS = {"subrip": "srt", "webvtt": "webvtt", "mov_text": "mov_text", "ass": "ass"}
 _FIELDS = 8  # of a line of ASS before its text
 
 

@@ -4,7 +4,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -12,6 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
+from vsr.frames import MediaInfo
 from vsr.io.container import Container, muxer
 from vsr.io.opening import open_input
 from vsr.io.schedule import Schedule
@@ -38,9 +38,9 @@ def is_quicktime(tags: Mapping[str, str]) -> bool:
     return any(key.startswith("com.apple.quicktime.") for key in tags)
 
 
-def lost_tags(path: Path, container: Container) -> tuple[str, ...]:
+def lost_tags(info: MediaInfo, container: Container) -> tuple[str, ...]:
     """The file's tags that the container does not hold, found by writing them into memory and reading them again."""
-    with open_input(path) as source:
+    with open_input(info.path, pipe=info.pipe) as source:
         tags = file_tags(source.metadata)
     trial = io.BytesIO()
     options = {"movflags": "+use_metadata_tags"} if container in ("mp4", "mov") and is_quicktime(tags) else {}
