@@ -21,8 +21,8 @@ from torch import Tensor
 
 from benchmarks.report import ROOT, described, machine, save, table, write_table
 from vsr.preset import load_preset, preset_names
+from vsr.train.ahead import BatchesAhead
 from vsr.train.material import Material, Pair, stored
-from vsr.train.pool import PairPool
 from vsr.train.prepare import Order, Plan, new_generator, prepare, type_of
 from vsr.train.schedule import Lengths
 from vsr.train.stage_parts import new_learner, new_pool
@@ -145,7 +145,7 @@ def _memory() -> dict[str, object]:
     return {"main_mb": own, "worker_mb": max(others, default=0)}
 
 
-def _batches(pool: PairPool) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(pool: BatchesAhead) -> Iterator[tuple[Tensor, Tensor]]:
     """One after the other; the first one fills the pool."""
     return (pool.batch_at(step) for step in itertools.count())
 

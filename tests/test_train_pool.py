@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -12,8 +13,9 @@ import torch
 from PIL import Image
 
 from vsr.degradation import Degradation
-from vsr.errors import ConfigError, VsrError
+from vsr.errors import ConfigError, MediaError, VsrError
 from vsr.preset import load_degradation
+from vsr.train.ahead import BatchesAhead
 from vsr.train.draw import Draw
 from vsr.train.material import Still
 from vsr.train.pool import PairPool, tinted
@@ -210,13 +212,44 @@ def test_waiting_is_counted():
             time.sleep(0.01)
             yield sample
 
-    with pool(slow) as ring:
+    with BatchesAhead(pool(slow)) as batches:
+        batches.batch_at(0)
+        waited = batches.waited_s
+        assert 0.08 <= waited < 2
+        time.sleep(0.1)  # the two samples of the next are made meanwhile
+        batches.batch_at(1)
+        assert batches.waited_s < waited + 0.01
+
+
+def test_memory_of_the_ring_is_told():
+    with pool() as ring:
         ring.batch_at(0)
-        assert 0.08 <= ring.waited_s < 2
-        before = ring.waited_s
-        ring.batch_at(0)
-        assert ring.waited_s == before
         assert ring.bytes == 8 * 3 * (32 * 32 + 8 * 8)
+
+
+def test_batches_made_ahead_are_those_asked_for():
+    with BatchesAhead(pool()) as ahead, pool() as ring:
+        for step in (0, 1, 2, 7, 8, 3, 3, 4):  # in order, past a gap, back to an earlier state, and once more
+            assert same(ahead.batch_at(step), ring.batch_at(step))
+
+
+def test_what_fails_ahead_is_raised_when_it_is_asked_for_and_may_be_asked_again():
+    made = []
+
+    def failing(first: int):
+        for sample in numbered(first):
+            made.append(sample.number)
+            if sample.number == 8 and made.count(8) == 1:
+                raise MediaError("8: cannot be read; save it anew")
+            yield sample
+
+    with BatchesAhead(pool(failing)) as batches:
+        batches.batch_at(0)  # the first eight
+        with pytest.raises(MediaError, match="8: cannot be read"):
+            batches.batch_at(1)
+        with pool() as ring:
+            assert same(batches.batch_at(1), ring.batch_at(1))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("vsr-batches")]
 
 
 def test_a_killed_worker_is_one_line_within_seconds(photos):

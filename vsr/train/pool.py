@@ -5,7 +5,6 @@ depends on all that went before; here it is a function of the seed and the step,
 """
 
 import math
-import time
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from types import TracebackType
@@ -75,17 +74,11 @@ class PairPool:
         self._entered = 0  # samples of this process that have entered, held or not
         self._numbers = torch.zeros(capacity, dtype=torch.int64)  # of the pairs held, among those of all processes
         self._low = self._truth = torch.empty(0, dtype=torch.uint8)
-        self._waited_s = 0.0
 
     @property
     def fill(self) -> int:
         """Samples that fill the ring."""
         return -(-self._capacity // self._frames)
-
-    @property
-    def waited_s(self) -> float:
-        """Seconds spent waiting for samples so far, the first filling included."""
-        return self._waited_s
 
     @property
     def bytes(self) -> int:
@@ -122,7 +115,6 @@ class PairPool:
         if wanted == self._entered:
             return
         oldest = wanted - self.fill
-        began = time.perf_counter()
         try:
             if self._stream is None or not oldest <= self._entered < wanted:
                 self.close()
@@ -133,8 +125,6 @@ class PairPool:
             self.close()
             self._entered = 0
             raise
-        finally:
-            self._waited_s += time.perf_counter() - began
 
     def _enter(self, sample: Sample) -> None:
         """Put a sample in the place of the oldest: pair g of this process lies at g modulo the capacity."""

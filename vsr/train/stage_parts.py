@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vsr.errors import ConfigError, ModelError
 from vsr.models.network import Network
+from vsr.train.ahead import BatchesAhead
 from vsr.train.discriminators import Discriminator, build_discriminator, initialise, with_modern_keys
 from vsr.train.draw import sample_generator
 from vsr.train.learner import Learner, Setting
@@ -71,7 +72,7 @@ def new_pool(
     materials: tuple[Material | PairMaterial, ...],
     team: Team,
     check: Callable[[], None] = lambda: None,
-) -> PairPool:
+) -> BatchesAhead:
     """The pairs of a stage, of which this process holds its share. `check` is called for each sample: it may raise."""
     training, stage, data = plan.training, plan.training.stages[index], plan.training.data
     settings, seed = plan.degradations[index], 1000 * training.seed + index
@@ -86,7 +87,7 @@ def new_pool(
     )
     batch = team.share_of(stage.batch, f"stages.{stage.name}.batch")
     capacity = max(batch, plan.room.pairs // team.size // settings.frames * settings.frames)
-    return PairPool(
+    pool = PairPool(
         functools.partial(_stream, recipe, plan.workers, check),
         capacity=capacity,
         refresh=min(batch / data.reuse, capacity) / settings.frames,
@@ -101,6 +102,7 @@ def new_pool(
         rank=team.rank,
         size=team.size,
     )
+    return BatchesAhead(pool)
 
 
 def judged_by(plan: Plan, index: int) -> list[Pair]:

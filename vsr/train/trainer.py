@@ -16,11 +16,11 @@ from vsr.metrics.lpips import Lpips
 from vsr.models.checkpoint import save_model
 from vsr.models.network import Network, describe
 from vsr.stage import Cancel
+from vsr.train.ahead import BatchesAhead
 from vsr.train.learner import Learner, Terms
 from vsr.train.material import stored
 from vsr.train.meter import Meter
 from vsr.train.plots import draw_plots
-from vsr.train.pool import PairPool
 from vsr.train.prepare import Plan, new_generator, take_over
 from vsr.train.run_folder import RunFolder, State, load_state
 from vsr.train.schedule import Lengths
@@ -124,7 +124,7 @@ class Trainer:
             self._folder.save_state(stage.name, self._state(index, step, learner))
         return copy.deepcopy(learner.averaged).requires_grad_(True)
 
-    def _one_step(self, index: int, step: int, learner: Learner, pool: PairPool) -> int:
+    def _one_step(self, index: int, step: int, learner: Learner, pool: BatchesAhead) -> int:
         """Learn once; gives the number of steps done after it, which is less after a return to an earlier state."""
         training, stage = self._plan.training, self._plan.training.stages[index]
         waited = pool.waited_s
