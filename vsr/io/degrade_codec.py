@@ -16,6 +16,7 @@ from av.video.plane import VideoPlane
 from PIL import Image
 
 from vsr.io.planes_rgb import CHROMA_STEPS, Clip, Planes, to_planes, to_rgb
+from vsr.io.priority import ordinary_priority
 
 RATE = 25  # the MPEG encoders refuse times that do not fit their rate
 GROUP_FRAMES = 250  # from one forced intra frame to the next: longer than any clip of training
@@ -221,6 +222,8 @@ def _encode(clip: Clip, encoding: Encoding) -> tuple[list[av.Packet], bytes | No
     encoder.framerate, encoder.time_base = Fraction(RATE), Fraction(1, RATE)
     encoder.thread_count = 1
     encoder.options = _options(encoding)
+    with ordinary_priority():
+        encoder.open()
     packets = []
     for index, frame in enumerate(_frames(to_planes(clip, encoding.pixels), encoding.pixels)):
         frame.pts, frame.time_base = index, Fraction(1, RATE)

@@ -1,0 +1,38 @@
+"""An encoder must not take the machine for itself."""
+
+import os
+from pathlib import Path
+
+import av
+import pytest
+
+from vsr.io.priority import ordinary_priority
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells how urgent threads are")
+
+
+def policies() -> set[int]:
+    return {os.sched_getscheduler(int(entry.name)) for entry in Path("/proc/self/task").iterdir()}
+
+
+def test_svt_av1_and_its_threads_are_as_urgent_as_others():
+    encoder = av.CodecContext.create("libsvtav1", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 25
+    encoder.time_base = encoder.framerate ** -1
+    encoder.options = {"preset": "12", "svtav1-params": "lp=1"}
+    threads = len(os.listdir("/proc/self/task"))
+    with ordinary_priority():
+        encoder.open()
+    assert len(os.listdir("/proc/self/task")) > threads
+    assert policies() == {os.SCHED_OTHER}
+    encoder.encode(None)
+
+
+def test_what_was_urgent_before_stays_so(monkeypatch):
+    made = {1: os.SCHED_FIFO, 2: os.SCHED_OTHER}
+    moved = []
+    monkeypatch.setattr("vsr.io.priority._policies", lambda: dict(made))
+    monkeypatch.setattr(os, "sched_setscheduler", lambda thread, policy, _: moved.append((thread, policy)))
+    with ordinary_priority():
+        made.update({2: os.SCHED_FIFO, 3: os.SCHED_FIFO})
+    assert moved == [(2, os.SCHED_OTHER), (3, os.SCHED_OTHER)]
