@@ -18,12 +18,12 @@ def policies() -> set[int]:
 def test_svt_av1_and_its_threads_are_as_urgent_as_others():
     encoder = av.CodecContext.create("libsvtav1", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 25
-    encoder.time_base = encoder.framerate ** -1
+    encoder.time_base = encoder.framerate**-1
     encoder.options = {"preset": "12", "svtav1-params": "lp=1"}
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(list(Path("/proc/self/task").iterdir()))
     with ordinary_priority():
         encoder.open()
-    assert len(os.listdir("/proc/self/task")) > threads
+    assert len(list(Path("/proc/self/task").iterdir())) > threads
     assert policies() == {os.SCHED_OTHER}
     encoder.encode(None)
 
