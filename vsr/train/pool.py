@@ -92,8 +92,12 @@ class PairPool:
         sample cannot be made; the pool can then be asked again.
         """
         self._advance(step)
-        lows, truths = zip(*(self._pair(index, step) for index in self._chosen(step)), strict=True)
-        return torch.stack(lows), torch.stack(truths)
+        chosen, low_crop = self._chosen(step), self._crop // self._scale
+        low = torch.empty(len(chosen), 3, low_crop, low_crop, dtype=torch.uint8)
+        truth = torch.empty(len(chosen), 3, self._crop, self._crop, dtype=torch.uint8)
+        for place, index in enumerate(chosen):
+            self._show(index, step, low[place], truth[place])
+        return low, truth
 
     def close(self) -> None:
         """End the workers; what is held may still be asked for, other steps start new ones."""
@@ -148,22 +152,22 @@ class PairPool:
         generator = _generator(1, self._seed, step)
         return torch.randperm(self._capacity, generator=generator)[: self._batch].tolist()
 
-    def _pair(self, index: int, step: int) -> tuple[Tensor, Tensor]:
-        """One pair of the ring as it is shown this time."""
-        draw = Draw(_generator(3, self._seed, step, int(self._numbers[index])))
-        low_crop = self._crop // self._scale
-        top, left = (draw.integer(0, length - low_crop) for length in self._low.shape[2:])
-        is_flipped = self._flips and draw.chance(0.5)
-        quarters = draw.integer(0, 3) if self._rotations else 0
-
-        def shown(pictures: Tensor, scale: int) -> Tensor:
-            side = scale * low_crop
-            cut = pictures[index, :, scale * top :, scale * left :][:, :side, :side].numpy()
-            turned = np.rot90(cut[:, :, ::-1] if is_flipped else cut, quarters, (1, 2))  # views: nothing is copied yet
-            return torch.from_numpy(np.ascontiguousarray(turned))
-
-        low, truth = shown(self._low, 1), shown(self._truth, self._scale)
-        return tinted(low, truth, self._jitter, draw) if self._jitter else (low, truth)
+    def _show(self, index: int, step: int, low: Tensor, truth: Tensor) -> None:
+        """Write one pair of the ring as it is shown this time: NumPy's views are turned before anything is copied."""
+        path = self._seed, step, int(self._numbers[index])
+        words = [int(word) for word in np.random.SeedSequence(path, spawn_key=(3,)).generate_state(5)]
+        top, left = (
+            word % (length - low.shape[1] + 1) for word, length in zip(words, self._low.shape[2:], strict=False)
+        )
+        is_flipped, quarters = self._flips and words[2] % 2 == 1, words[3] % 4 if self._rotations else 0
+        for pictures, scale, shown in ((self._low, 1, low), (self._truth, self._scale, truth)):
+            side = shown.shape[1]
+            cut = pictures[index].numpy()[:, scale * top :, scale * left :][:, :side, :side]
+            shown.numpy()[:] = np.rot90(cut[:, :, ::-1] if is_flipped else cut, quarters, (1, 2))
+        if self._jitter:
+            tints = tinted(low, truth, self._jitter, Draw(torch.Generator().manual_seed(words[4])))
+            for shown, tint in zip((low, truth), tints, strict=True):
+                shown.copy_(tint)
 
 
 def tinted(low: Tensor, truth: Tensor, strength: float, draw: Draw) -> tuple[Tensor, Tensor]:
