@@ -11,8 +11,9 @@ from pathlib import Path
 
 import av
 from av.packet import Packet
+from av.stream import Disposition
 
-from tests.media_maker import Audio, Look, Subtitle, make_clip, make_segments
+from tests.media_maker import Audio, Chapter, Look, Subtitle, make_clip, make_segments, rejoin
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
 from vsr.io.container import CONTAINERS, Container, expected_streams, plan_streams
@@ -32,6 +33,7 @@ _SOUNDS = {
     "ALAC": "alac",
     "PCM": "pcm_s16le",
 }
+_FLAGS = ("default", "forced", "original", "comment", "dub", "hearing_impaired", "visual_impaired")
 _TEXTS = {"SubRip": "subrip", "ASS": "ass", "WebVTT": "webvtt"}
 _BITMAPS = {"PGS (Blu-ray)": "hdmv_pgs_subtitle", "VobSub (DVD)": "dvd_subtitle"}
 
@@ -114,6 +116,50 @@ def _outcome(clip: Path, output: Path, container: Container, pieces: dict[str, l
     return {"copy": "copied", "attach": "as attachment", "drop": "left out"}[entry.action]
 
 
+def sayings(folder: Path) -> dict[str, dict[Container, str]]:
+    """By what a file says beside its streams, and container: whether it is still said."""
+    flags = [flag for flag in Disposition if flag.name in _FLAGS]
+    clip = make_clip(
+        folder / "said.mkv",
+        title="picture",
+        matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
+        audio=[Audio(language="eng", title="sound", flags=flag) for flag in flags],
+        subtitles=[Subtitle(language="gla")],
+        chapters=[Chapter(start=Fraction(0), end=Fraction(1, 4), title="one")],
+        metadata={"title": "A clip", "artist": "nobody", "software": "a camera's"},
+    )
+    found: dict[str, dict[Container, str]] = {}
+    for container in CONTAINERS:
+        output = folder / f"said.{container}"
+        joined = rejoin(clip, output, segments=1, codec="av1" if container == "webm" else "h264")
+        assert check_output(output, joined) == []
+        for what, is_kept in _still_said(output, [str(flag.name) for flag in flags]).items():
+            found.setdefault(what, {})[container] = (
+                is_kept if isinstance(is_kept, str) else "kept" if is_kept else "lost"
+            )
+    return found
+
+
+def _still_said(output: Path, flags: list[str]) -> dict[str, bool | str]:
+    info = probe(output)
+    with av.open(str(output)) as file:
+        tags = {key.lower() for key in file.metadata}
+        chapters = [chapter["metadata"].get("title") for chapter in file.chapters()]
+        names = [s.metadata.get("title") or s.metadata.get("handler_name") for s in list(file.streams)[:2]]
+        is_handler = "title" not in file.streams[1].metadata
+    assert names == ["picture", "sound"]
+    sounds = [stream for stream in info.streams if stream.kind == "audio"]
+    said: dict[str, bool | str] = {
+        "chapters": chapters == ["one"],
+        "language (English)": sounds[0].language == "eng",
+        "language (Gaelic)": info.streams[-1].language == "gla",
+        "title of a track": "as handler name" if is_handler else True,
+    }
+    said |= {f"flag {name}": name in stream.flags for name, stream in zip(flags, sounds, strict=True)}
+    said |= {"title, artist of the file": {"title", "artist"} <= tags, "any other tag of the file": "software" in tags}
+    return said | {"turn": info.video.display_matrix is not None}
+
+
 def table(found: dict[str, dict[Container, str]]) -> str:
     """The outcomes as Markdown."""
     rows = [["", *CONTAINERS], ["---"] * (1 + len(CONTAINERS))]
@@ -123,4 +169,4 @@ def table(found: dict[str, dict[Container, str]]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
-        sys.stdout.write(table(outcomes(Path(made))))
+        sys.stdout.write(table(outcomes(Path(made))) + "\n" + table(sayings(Path(made))))

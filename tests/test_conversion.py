@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.subtitles.subtitle import AssSubtitle
 
-from tests.containers_table import outcomes, table
+from tests.containers_table import outcomes, sayings, table
 from tests.media_maker import Audio, Look, Subtitle, changed_packets, make_clip, make_segments
 from vsr.errors import MediaError
 from vsr.io import audio as audio_module
@@ -182,9 +182,10 @@ def test_damaged_sound_becomes_silence_of_its_length(tmp_path: Path) -> None:
     _in_step(tmp_path / "out.mp4", [0.25, 0.75, 1.0, 1.25, 1.5, 1.75])
 
 
-def test_the_table_in_the_docs_is_what_comes_out(tmp_path: Path) -> None:
-    page = Path(__file__).parent.parent / "docs" / "containers.md"
-    assert table(outcomes(tmp_path)) in page.read_text(encoding="utf-8")
+def test_the_tables_in_the_docs_are_what_comes_out(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "containers.md").read_text(encoding="utf-8")
+    assert table(outcomes(tmp_path)) in page
+    assert table(sayings(tmp_path)) in page
 
 
 def _cues(path: Path) -> list[tuple[float, float, str]]:
