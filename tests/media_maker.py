@@ -220,6 +220,7 @@ class Look:
     width: int = SIZE[1]
     color: ColorSpec = SD
     sample_aspect_ratio: Fraction | None = None
+    has_alpha: bool = False
 
 
 def rejoin(

@@ -16,6 +16,7 @@ _MILLISECOND = Fraction(1, 1000)  # Matroska's tick
 _SAME_MATRIX = {5: 6}  # one matrix under two numbers; VP9 knows only the first
 _ONE = 65536  # of a display matrix's turn
 _SAME_TURN = 4  # of _ONE: Matroska keeps an angle, from which the matrix is computed anew
+_DISPLAY_STEP = 1e-4  # AV1 stores the darkest light in steps of 2^-14, chromaticity in 2^-16
 _MOST_NAMED = 3  # wrong times that one line names
 
 
@@ -182,6 +183,20 @@ def _check_first_frame(expected: Assembled, frame: FoundFrame | None) -> Iterato
     have, want = _turn(frame.display_matrix), _turn(expected.display_matrix)
     if max(abs(a - b) for a, b in zip(have, want, strict=True)) > _SAME_TURN:
         yield f"is turned by {_told(have)} instead of {_told(want)}"
+    if expected.picture.has_alpha and not frame.has_alpha:
+        yield "has no alpha"
+    if frame.content_light != expected.content_light:
+        yield f"is tagged with the light levels {frame.content_light} instead of {expected.content_light}"
+    if not _same_display(frame.mastering_display, expected.mastering_display):
+        yield f"is tagged as mastered on {frame.mastering_display} instead of {expected.mastering_display}"
+
+
+def _same_display(have: Sequence[int] | None, want: Sequence[int] | None) -> bool:
+    """Whether mastering data is the same but for the steps in which codecs store it."""
+    if have is None or want is None:
+        return have is want
+    pairs = zip(*([values[i] / values[i + 1] for i in range(0, 20, 2)] for values in (have, want)), strict=True)
+    return all(abs(a - b) <= max(_DISPLAY_STEP, b * _DISPLAY_STEP) for a, b in pairs)
 
 
 def _same(matrix: int) -> int:

@@ -33,6 +33,8 @@ class Assembled:
     picture: Picture
     display_matrix: tuple[int, ...] | None
     sample_aspect_ratio: Fraction | None  # None where the file cannot say it
+    mastering_display: tuple[int, ...] | None
+    content_light: tuple[int, int] | None
     pts: Sequence[int]  # of the video's frames as written, in ticks, rising
     time_base: Fraction  # of `pts`
     end: Fraction  # seconds: where the last frame ends
@@ -176,6 +178,8 @@ class Assembly:
             copies=tuple(track.result() for track in tracks if track.info.index not in empty),
             picture=picture,
             display_matrix=scaled_matrix(self.info, picture),
+            mastering_display=self.info.video.mastering_display,
+            content_light=self.info.video.content_light,
             sample_aspect_ratio=None if loses_aspect(picture, self.container) else picture.sample_aspect_ratio,
             pts=schedule.pts,
             time_base=schedule.time_base,

@@ -11,12 +11,12 @@ from av.error import FFmpegError
 
 from vsr.errors import ConfigError
 from vsr.frames import ColorSpec, PixelLayout, VideoInfo
-from vsr.io.output_format import KEEPS_ALPHA, nearest_format, offered_formats, target_color
+from vsr.io.light_levels import encoder_params
+from vsr.io.output_format import HDR_TRANSFERS, KEEPS_ALPHA, nearest_format, offered_formats, target_color
 from vsr.io.pixel_formats import planar_layout
 from vsr.settings import UpscaleSettings
 
 _WIDEST_H264 = 4096  # pixels; beyond, few players decode it in hardware
-_HDR_TRANSFERS = (16, 18)  # PQ, HLG
 _SLICED = 64  # pixels; a smaller picture cannot be cut into 16 slices
 _WRITES_SITING = ("libx264", "libx265", "libsvtav1", "ffv1")  # the others refuse the option or forget it
 _FASTEST = {"libsvtav1": Fraction(240)}  # frames a second that an encoder takes; the join gives each its own time
@@ -65,6 +65,10 @@ class EncoderPlan:
     options: Mapping[str, str]
     threads: int
 
+    @property
+    def has_alpha(self) -> bool:
+        return self.layout.has_alpha
+
 
 def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str | None, width: int) -> str:
     """The codec by name, as asked or by rule: AV1 in webm; h264 for 8 bit SDR up to 4096 wide; else hevc.
@@ -84,7 +88,7 @@ def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str 
         return "vp9" if video.has_alpha else "av1"
     if container == "mov" and video.has_alpha and settings.crf is None and settings.encoder_preset is None:
         return "prores"
-    is_plain = video.layout.depth == 8 and video.color.transfer not in _HDR_TRANSFERS
+    is_plain = video.layout.depth == 8 and video.color.transfer not in HDR_TRANSFERS
     return "h264" if is_plain and width <= _WIDEST_H264 else "hevc"
 
 
@@ -149,7 +153,9 @@ def plan_encoder(
         width=width,
         rate=min(video.rate, _FASTEST.get(bare, video.rate)).limit_denominator(1001),
         sample_aspect_ratio=sample_aspect_ratio,
-        options=_options(settings, name, row, layout, (height, width), color.siting, threads),
+        options=_options(
+            settings, name, row, layout, (height, width), color.siting, threads, light=encoder_params(bare, video)
+        ),
         threads=threads,
     )
     return plan, notes
@@ -171,6 +177,8 @@ def _options(
     size: tuple[int, int],
     siting: str,
     threads: int,
+    *,
+    light: tuple[str, str] | None,
 ) -> dict[str, str]:
     options = dict(row.options)
     bare = name.removeprefix("ffmpeg:")
@@ -196,16 +204,16 @@ def _options(
     if bare == "prores_ks":
         options["profile"] = "4" if layout.log2_chroma == (0, 0) else "3"
     if bare == "libx265":
-        own = f"log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={min(threads, 4)}"
-        options["x265-params"] = _joined(own, settings.encoder_options.get("x265-params"))
+        options["x265-params"] = f"log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={min(threads, 4)}"
+    if light is not None:
+        options[light[0]] = _joined(options.get(light[0]), light[1])
     for key, value in settings.encoder_options.items():
         _refuse_whole_clip(key, value)
         if supported is not None and key not in supported:
             raise ConfigError(
                 f"encoder_option = {key}: {name} has no such option; look it up in ffmpeg -h encoder={bare}"
             )
-        if key != "x265-params":
-            options[key] = value
+        options[key] = _joined(options.get(key), value) if key.endswith("-params") else value
     return options
 
 
@@ -227,8 +235,8 @@ def _first(names: tuple[str, ...], supported: set[str] | None) -> str | None:
     return next((name for name in names if supported is None or name in supported), None)
 
 
-def _joined(own: str, users: str | None) -> str:
-    return own if not users else f"{own}:{users}"
+def _joined(own: str | None, more: str) -> str:
+    return f"{own}:{more}" if own else more
 
 
 def quiet_encoders() -> None:

@@ -25,7 +25,7 @@ from vsr.io.copies import Track, copied_packets
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule
-from vsr.io.segments import ReorderedMoreError, open_segment, reported_delay, video_of, video_packets
+from vsr.io.segments import ReorderedMoreError, open_template, reported_delay, video_of, video_packets
 from vsr.io.tags import kept_chapters
 from vsr.stage import Cancel
 
@@ -116,7 +116,7 @@ class _Join:
         return assembly.result(tracks, assembly.schedule)
 
     def _add_picture(self, file: OutputContainer) -> VideoStream:
-        with open_segment(self.segments[0]) as segment:
+        with open_template(self.segments[0], self.assembly.info.video) as segment:
             encoded = video_of(segment)
             video = file.add_stream_from_template(encoded, opaque=True)
             video.metadata.update(encoded.metadata)

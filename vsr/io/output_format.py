@@ -13,6 +13,7 @@ from vsr.errors import ConfigError, MediaError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.io.pixel_formats import has_alpha, planar_layout
 
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 KEEPS_ALPHA = "--codec prores (mov), ffv1 (mkv) or vp9 (webm)"
 _ALPHA_IN_MATROSKA_ONLY = ("libvpx", "libvpx-vp9")  # beside each packet; other containers have no place for it
 _OPENS_WITH_ALPHA = {

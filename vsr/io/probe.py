@@ -2,13 +2,13 @@
 
 import itertools
 import statistics
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -18,7 +18,7 @@ from vsr.frames import MediaInfo, VideoInfo
 from vsr.io.decoder import Decoder
 from vsr.io.opening import open_input, packets_of
 from vsr.io.pixel_formats import has_alpha, planar_layout
-from vsr.io.side_data import display_matrix_of, side_data_of
+from vsr.io.side_data import content_light_of, display_matrix_of, mastering_display_of, side_data_of
 from vsr.io.source_color import source_color
 from vsr.io.streams import choose_video, codec_name, describe_streams, tagged_end
 from vsr.pipes import Inflow
@@ -27,8 +27,8 @@ MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an att
 _WIDEST_PIXEL = Fraction(100)
 _PACKETS_TO_FIRST_FRAME = 600  # a decoder that stays silent for longer has nothing to give
 _PACKETS_FOR_RATE = 40
+_FRAMES_LOOKED_AT = 12  # for what they carry beside their samples
 _FASTEST = Fraction(1000)  # frames a second; segments count frames in Matroska's milliseconds
-_MASTERING = struct.Struct("<22i")  # AVMasteringDisplayMetadata: ten rationals, two flags
 _LOST_SIDE_DATA = {
     "A53_CC": "closed captions inside the pictures are not carried",
     "DOVI_RPU_BUFFER": "Dolby Vision metadata is not carried; the base layer's colours are",
@@ -45,7 +45,7 @@ def probe(path: Path, *, pipe: Inflow | None = None) -> MediaInfo:
     with open_input(path, pipe=pipe, threads=1) as container:
         streams = describe_streams(container)
         stream = choose_video(path, container)
-        frame, first_pts = _first_frame(path, container, stream)
+        frame, first_pts, later = _first_frame(path, container, stream)
         side_data = side_data_of(frame)
         video = _video_info(container, stream, frame, first_pts, side_data)
         return MediaInfo(
@@ -54,14 +54,14 @@ def probe(path: Path, *, pipe: Inflow | None = None) -> MediaInfo:
             streams=streams,
             video=video,
             duration=_duration(container, stream, first_pts),
-            notes=tuple(_notes(side_data)),
+            notes=tuple(_notes({*side_data, *later})),
             chapters=len(container.chapters()),
             pipe=pipe,
         )
 
 
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int]:
-    """The first frame in presentation order, and its time in ticks."""
+def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int, set[str]]:
+    """The first frame in presentation order, its time in ticks, and what side data the next few frames carry."""
     context = stream.codec_context
     if context is None:
         raise MediaError(
@@ -88,8 +88,26 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
             times.append(time)
         for frame in frames:
             _check_size(path, frame.height, frame.width)
-            return frame, min(times, default=0) if frame.pts is None or is_avi else frame.pts
+            first_pts = min(times, default=0) if frame.pts is None or is_avi else frame.pts
+            return frame, first_pts, _later_side_data(decoder, packets, frames[1:])
     raise MediaError(f"{path}: no frame of its {codec_name(stream)} video can be decoded; copy it again") from error
+
+
+def _later_side_data(decoder: Decoder, packets: Iterator[Packet], frames: Sequence[VideoFrame]) -> set[str]:
+    """Names of what the next frames carry: captions and dynamic metadata need not begin with the first one."""
+    found: set[str] = set()
+    seen = 0
+    while True:
+        for frame in frames:
+            found.update(side_data_of(frame))
+        seen += len(frames)
+        packet = next(packets, None) if seen < _FRAMES_LOOKED_AT else None
+        if packet is None:
+            return found
+        try:
+            frames = decoder.decode(packet)
+        except (FFmpegError, ValueError):  # decoding will tell of it
+            frames = ()
 
 
 def _check_size(path: Path, height: int, width: int) -> None:
@@ -106,7 +124,6 @@ def _video_info(
 ) -> VideoInfo:
     layout = planar_layout(frame.format.name)
     rate = _rate(container, stream)
-    mastering, light = side_data.get("MASTERING_DISPLAY_METADATA"), side_data.get("CONTENT_LIGHT_LEVEL")
     return VideoInfo(
         index=stream.index,
         height=frame.height,
@@ -123,8 +140,8 @@ def _video_info(
         has_alpha=has_alpha(frame.format.name),
         is_interlaced=bool(frame.interlaced_frame) or stream.codec_context.field_order in (2, 3, 4, 5),
         frame_estimate=_frame_estimate(stream, rate, _duration(container, stream, first_pts)),
-        mastering_display=_MASTERING.unpack(mastering) if mastering else None,
-        content_light=struct.unpack("<2I", light[:8]) if light else None,
+        mastering_display=mastering_display_of(side_data),
+        content_light=content_light_of(side_data),
     )
 
 
@@ -185,5 +202,5 @@ def _tagged_count(tags: Iterable[tuple[str, str]]) -> int:
     return next((int(v) for k, v in tags if k.startswith("NUMBER_OF_FRAMES") and v.isdigit()), 0)
 
 
-def _notes(side_data: Mapping[str, bytes]) -> Iterable[str]:
+def _notes(side_data: Container[str]) -> Iterable[str]:
     yield from dict.fromkeys(note for name, note in _LOST_SIDE_DATA.items() if name in side_data)

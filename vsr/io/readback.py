@@ -11,14 +11,16 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import Siting, StreamInfo
+from vsr.io.color_guess import first_said
 from vsr.io.copies import is_filler
+from vsr.io.decoder import Decoder
 from vsr.io.opening import open_input, packets_of
-from vsr.io.side_data import display_matrix_of
+from vsr.io.pixel_formats import has_alpha
+from vsr.io.side_data import content_light_of, display_matrix_of, mastering_display_of, side_data_of
 from vsr.io.source_color import chroma_siting
 from vsr.io.streams import describe_streams, tagged_end
 from vsr.stage import Cancel
@@ -52,6 +54,9 @@ class FoundFrame:
     siting: Siting | None
     sample_aspect_ratio: Fraction
     display_matrix: tuple[int, ...] | None
+    has_alpha: bool
+    mastering_display: tuple[int, ...] | None
+    content_light: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +124,25 @@ def _end(stream: Stream, track: FoundTrack) -> Fraction | None:
 
 
 def _first_frame(file: InputContainer, stream: VideoStream) -> FoundFrame | None:
-    frame = next(file.decode(stream), None)
-    if not isinstance(frame, VideoFrame):
+    decoder = Decoder(stream)
+    frame = next((frame for packet in packets_of(file, stream) for frame in decoder.decode(packet)), None)
+    if frame is None:
         return None
+    context, side_data = stream.codec_context, side_data_of(frame)
     name = frame.format.name
     return FoundFrame(
         height=frame.height,
         width=frame.width,
-        matrix=frame.colorspace,
-        primaries=frame.color_primaries,
-        transfer=frame.color_trc,
+        matrix=first_said(
+            frame.colorspace, context.colorspace
+        ),  # the decoder that sees alpha leaves tags to the header
+        primaries=first_said(frame.color_primaries, context.color_primaries),
+        transfer=first_said(frame.color_trc, context.color_trc),
         full_range=None if frame.format.is_rgb else frame.color_range == 2 or name.startswith("yuvj"),
         siting=chroma_siting(stream) if name.startswith(("yuv420", "yuvj420")) else None,
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
         display_matrix=display_matrix_of(frame),
+        has_alpha=has_alpha(name),
+        mastering_display=mastering_display_of(side_data),
+        content_light=content_light_of(side_data),
     )

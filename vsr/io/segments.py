@@ -1,6 +1,8 @@
 """The encoded segments: their packets in decode order, each given the times of its frame."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 
 import av
 from av.container import InputContainer
@@ -10,10 +12,12 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
-from vsr.frames import SegmentFile
+from vsr.frames import SegmentFile, VideoInfo
 from vsr.io.container import Container
+from vsr.io.light_levels import with_light_levels
 from vsr.io.schedule import Schedule, place_picture
 
+_HEAD = 64 << 20  # bytes: holds the first cluster, or as much of it as will do
 MOST_REORDERED = 16  # frames: the bound of h264 and hevc
 
 
@@ -54,6 +58,19 @@ def open_segment(segment: SegmentFile) -> InputContainer:
         return av.open(str(segment.path.absolute()), "r", format="matroska")
     except (FFmpegError, ValueError, OSError) as e:
         raise MediaError(f"{segment.path}: a finished segment cannot be read; run the same command again") from e
+
+
+@contextmanager
+def open_template(segment: SegmentFile, video: VideoInfo) -> Iterator[InputContainer]:
+    """The first segment as a stream is to be made from it: its header says the source's light levels, too."""
+    if video.mastering_display is None and video.content_light is None:
+        with open_segment(segment) as file:
+            yield file
+        return
+    with segment.path.open("rb") as file:
+        head = with_light_levels(file.read(_HEAD), video)
+    with av.open(BytesIO(head), "r", format="matroska") as file:
+        yield file
 
 
 def video_of(segment: InputContainer) -> VideoStream:

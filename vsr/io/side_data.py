@@ -2,12 +2,13 @@
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
+_MASTERING = struct.Struct("<22i")
 _ONE = 1 << 16  # of the fixed-point numbers that turn, in a display matrix
 
 
@@ -24,6 +25,23 @@ def display_matrix_of(frame: VideoFrame) -> tuple[int, ...] | None:
     """How a frame is to be turned or mirrored, None when it is to be shown as it is."""
     raw = side_data_of(frame).get("DISPLAYMATRIX")
     return carried_matrix(struct.unpack("<9i", raw)) if raw else None
+
+
+def mastering_display_of(side_data: Mapping[str, bytes]) -> tuple[int, ...] | None:
+    """What display a picture was graded on, as AVMasteringDisplayMetadata has it: ten rationals, two flags.
+
+    None unless primaries, white and both luminances are there: half of it can be written nowhere.
+    """
+    raw = side_data.get("MASTERING_DISPLAY_METADATA")
+    values = _MASTERING.unpack(raw[: _MASTERING.size]) if raw else ()
+    return values if values and all(values[20:]) and all(values[1:20:2]) else None
+
+
+def content_light_of(side_data: Mapping[str, bytes]) -> tuple[int, int] | None:
+    """The brightest pixel and the brightest frame's mean in cd/m2, None where both are unknown."""
+    raw = side_data.get("CONTENT_LIGHT_LEVEL")
+    brightest, mean = struct.unpack("<2I", raw[:8]) if raw else (0, 0)
+    return (brightest, mean) if brightest or mean else None
 
 
 def is_quarter_turn(matrix: tuple[int, ...]) -> bool:
