@@ -11,6 +11,7 @@ import pytest
 
 from tests.color_maker import BAR, BARS, codes_of, frames_of, upscale
 from tests.media_maker import changed_packets, make_clip
+from vsr.errors import ConfigError
 from vsr.frames import ColorSpec
 from vsr.io.light_levels import with_light_levels
 from vsr.io.probe import probe
@@ -200,3 +201,11 @@ def test_hdr10_plus_and_captions_are_announced_wherever_they_begin(tmp_path, nea
         changed = with_message(clip, tmp_path / f"{codec}-changed.mp4", message, first)
         assert probe(changed).notes == (note,)
         assert note in upscale(changed, tmp_path / f"{codec}{first}.mkv", nearest)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_another_matrix_for_hdr_is_refused(tmp_path, nearest, transfer, name):
+    color = ColorSpec(matrix=9, primaries=9, transfer=transfer, full_range=False)
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv420p10le", color=color, frames=2)
+    with pytest.raises(ConfigError, match=rf"^matrix = bt709: the source is {name}, .*; leave --matrix out$"):
+        upscale(clip, tmp_path / "out.mkv", nearest, matrix="bt709")

@@ -117,7 +117,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     finished = is_there and not settings.overwrite and not is_straight and is_done(target, pinned)
     if is_there and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
-    notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color), *filter_notes, *encoder_notes]
+    notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
     notes += _other_notes(upscaler, settings, video, size)
     if lost := lost_tags(info, as_container(container)):
         notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
@@ -196,11 +196,12 @@ def _bytes_a_frame(upscaler: Upscaler, video: VideoInfo, size: tuple[int, int]) 
     return activation_bytes(upscaler.spec, upscaler.dtype) * pixels + _BYTES_A_PIXEL * largest
 
 
-def _guesses(color: ColorSpec) -> list[str]:
+def _guesses(color: ColorSpec, target: ColorSpec) -> list[str]:
     said = ", ".join(name.replace("_", " ") for name in color.guessed if name != "siting")  # hardly any file tells that
     if not said:
         return []
-    return [f"the source does not tell its {said}: taken as {describe_color(color)}, and the output says so"]
+    so = "so" if describe_color(target) == describe_color(color) else describe_color(target)
+    return [f"the source does not tell its {said}: taken as {describe_color(color)}, and the output says {so}"]
 
 
 def _other_notes(upscaler: Upscaler, settings: UpscaleSettings, video: VideoInfo, size: tuple[int, int]) -> list[str]:
@@ -308,6 +309,7 @@ def _pinned(
         "encoder_options": dict(encoder.options),
         "encoder_threads": encoder.threads,
         "pix_fmt": encoder.pix_fmt,
+        "matrix": settings.matrix,
         "deinterlace": settings.deinterlace,
         "crop": None if video.crop is None else str(video.crop),
         "turn": None if video.turn is None else list(video.turn),

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
-from vsr.settings import Audio, Crop, Deinterlace, EncoderTuning, Precision, UpscaleSettings
+from vsr.settings import Audio, Crop, Deinterlace, EncoderTuning, Matrix, Precision, UpscaleSettings
 from vsr.toml_values import Number, Table, Text, advice, first_line, parsed, put, read_table, read_value
 from vsr.training import Training
 
@@ -232,6 +232,7 @@ class _Upscale(_Table):
     encoder: str | None = None
     encoder_preset: str | None = None
     pix_fmt: str | None = None
+    matrix: Matrix = "auto"
     encoder_options: dict[str, Text] = {}
     encoders: dict[str, _Encoder] = {}
     deinterlace: Deinterlace = "auto"

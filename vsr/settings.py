@@ -10,6 +10,7 @@ from vsr.errors import ConfigError
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Audio = Literal["auto", "copy", "aac", "opus", "flac", "none"]
 Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
+Matrix = Literal["auto", "bt709"]
 DEFAULT_SCALE = Fraction(4)
 CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
@@ -60,6 +61,7 @@ class UpscaleSettings:
     encoder: str | None = None  # any encoder of PyAV's build, or "ffmpeg:NAME" for the system's
     encoder_preset: str | None = None
     pix_fmt: str | None = None
+    matrix: Matrix = "auto"  # auto: the source's; bt709 encodes YUV anew, for players that ignore tags
     encoder_options: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, EncoderTuning] = field(default_factory=dict)  # libav encoder name -> see `for_encoder`
     deinterlace: Deinterlace = "auto"  # auto: the frames that say that they are interlaced
@@ -94,6 +96,8 @@ class UpscaleSettings:
             raise ConfigError(f"container = {self.container}: unknown; give one of {', '.join(CONTAINERS)}")
         if self.audio not in get_args(Audio):
             raise ConfigError(f"audio = {self.audio}: unknown; give one of {', '.join(get_args(Audio))}")
+        if self.matrix not in get_args(Matrix):
+            raise ConfigError(f"matrix = {self.matrix}: unknown; give one of {', '.join(get_args(Matrix))}")
         if self.segment <= 0:
             raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
         if self.start < 0 or (self.end is not None and self.end <= self.start):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Precision, UpscaleSettings
+from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Matrix, Precision, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -107,6 +107,11 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
     click.option("--encoder", metavar="NAME", help="Encoder, such as hevc_nvenc; ffmpeg:NAME is the system's."),
     click.option("--encoder-preset", metavar="NAME", help="Speed of the encoder, such as slow."),
     click.option("--pix-fmt", metavar="NAME", help="Pixel format written, such as yuv420p10le."),
+    click.option(
+        "--matrix",
+        type=click.Choice(get_args(Matrix)),
+        help="bt709 writes YUV by BT.709, whatever the source's is, for players that ignore tags.",
+    ),
     click.option(
         "--encoder-option",
         "encoder_options",

@@ -133,7 +133,7 @@ def plan_encoder(
         raise ConfigError(f"pix_fmt = {settings.pix_fmt}: {name} takes only {', '.join(offered)}; give one of them")
     pix_fmt = settings.pix_fmt or nearest_format(wanted, offered)
     layout = planar_layout(pix_fmt, with_alpha=wanted.has_alpha)
-    color, notes = target_color(video.color, wanted, layout, encoder=bare)
+    color, notes = target_color(video.color, wanted, layout, encoder=bare, matrix=settings.matrix)
     if settings.pix_fmt is None and (layout.depth < wanted.depth or layout.kind != wanted.kind):
         notes.insert(0, f"{name} has no {wanted.name}: the output is {pix_fmt}")
     if wanted.has_alpha and not layout.has_alpha:

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.io.pixel_formats import has_alpha, planar_layout
+from vsr.settings import Matrix
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 KEEPS_ALPHA = "--codec prores (mov), ffv1 (mkv) or vp9 (webm)"
@@ -87,13 +88,23 @@ def nearest_format(wanted: PixelLayout, offered: list[str]) -> str:
 
 
 def target_color(
-    source: ColorSpec, wanted: PixelLayout, layout: PixelLayout, *, encoder: str
+    source: ColorSpec, wanted: PixelLayout, layout: PixelLayout, *, encoder: str, matrix: Matrix
 ) -> tuple[ColorSpec, list[str]]:
     """The colour of the output, and what to say of it: the source's, but for what its format cannot say.
 
-    `wanted` is the source's layout.
+    `wanted` is the source's layout. By `matrix` "bt709" RGB becomes YUV in another way and stays what it is, and so do
+    the tags of primaries and transfer, which tell what RGB means. Raises ConfigError where that makes no sense.
     """
     color, notes = source, []
+    if matrix == "bt709" and source.transfer in HDR_TRANSFERS:
+        raise ConfigError(
+            f"matrix = {matrix}: the source is {HDR_TRANSFERS[source.transfer]}, which is BT.2020's and not mapped to "
+            "less light; leave --matrix out"
+        )
+    if matrix == "bt709" and layout.kind == "rgb":
+        notes.append("the output is RGB: --matrix changes nothing")
+    elif matrix == "bt709":
+        color = replace(color, matrix=1)
     if wanted.kind == "rgb" and layout.kind != "rgb":
         color = replace(color, matrix=1, full_range=False)
         notes.append(f"RGB becomes {layout.name} with the BT.709 matrix")
