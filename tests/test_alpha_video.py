@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.color_maker import frames_of, upscale, write
+from vsr.errors import MediaError
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.pixels import PlaneReader
 from vsr.io.probe import probe
@@ -79,7 +80,7 @@ def straight(path) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("kind", "tolerance"),  # in codes of 8 bits: lossy sources, and chroma of 4:2:0 that knew the hidden colour
-    [("prores", 6), ("vp9", 12), ("ffv1", 2), ("png", 0.6), ("qtrle", 0.6), ("apng", 0.6)],
+    [("prores", 6), ("vp9", 12), ("ffv1", 2), ("png", 0.6), ("qtrle", 0.6), ("apng", 0.6), ("webp", 0.6)],
 )
 def test_a_source_keeps_its_alpha(tmp_path, nearest, kind, tolerance):
     clip = source(tmp_path, kind)
@@ -93,7 +94,7 @@ def test_a_source_keeps_its_alpha(tmp_path, nearest, kind, tolerance):
     assert np.abs(alpha - wanted)[:, :24].max() == 0, "nothing of a veil over what is transparent"
     solid = np.abs(rgb - np.array(SEEN) / 255)[:, 2 * 34 :]
     assert solid.max() * 255 <= tolerance
-    if kind in ("png", "qtrle", "apng"):  # chroma that is shared with hidden pixels cannot be told apart
+    if kind in ("png", "qtrle", "apng", "webp"):  # chroma that is shared with hidden pixels cannot be told apart
         assert np.abs(rgb - np.array(SEEN) / 255).max() * 255 <= tolerance, "the hidden colour is gone"
 
 
@@ -142,6 +143,36 @@ def test_alpha_that_cannot_be_held_is_announced_and_colours_stay_as_stored(tmp_p
     assert alpha.min() == 1
     for colour, columns in ((HIDDEN, slice(4, 20)), (SEEN, slice(70, 90))):
         assert np.abs(rgb[:, columns] - np.array(colour) / 255).max() <= 8 / 255
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_an_animation_keeps_its_times_and_what_is_transparent(tmp_path, nearest, suffix):
+    pictures = [Image.new("RGBA", (20, 16), (40 * k, 200, 10, 255)) for k in range(4)]
+    for picture in pictures:
+        picture.paste((0, 0, 0, 0), (0, 0, 8, 16))
+        picture.putpixel((19, 15), (40, 200, 10, 200 + picture.getpixel((9, 0))[0] // 40))
+    clip = tmp_path / f"in.{suffix}"
+    pictures[0].save(
+        clip, save_all=True, append_images=pictures[1:], duration=[40, 100, 30, 250], lossless=True, disposal=2
+    )
+    upscale(clip, tmp_path / "out.mkv", nearest)
+    frames = list(frames_of(tmp_path / "out.mkv"))
+    assert [float((frame.pts or 0) * Fraction(frame.time_base or 0)) for frame in frames] == [0, 0.04, 0.14, 0.17]
+    _, alpha = straight(tmp_path / "out.mkv")
+    assert (set(alpha[:, :16].ravel()), set(alpha[:26, 16:].ravel())) == ({0}, {1})
+
+
+def test_a_still_webp_is_no_clip(tmp_path):
+    Image.new("RGBA", (20, 16)).save(tmp_path / "still.webp", lossless=True)
+    with pytest.raises(MediaError, match="is no video"):
+        probe(tmp_path / "still.webp")
+
+
+def test_an_animation_that_breaks_off_is_one_line(tmp_path):
+    clip = source(tmp_path, "webp")
+    (tmp_path / "cut.webp").write_bytes(clip.read_bytes()[:60])
+    with pytest.raises(MediaError, match=r"^\S+: its animation cannot be read \([^\n]+\); copy it again$"):
+        probe(tmp_path / "cut.webp")
 
 
 def test_a_run_with_two_passes_and_a_size_keeps_alpha(tmp_path, nearest):

@@ -10,6 +10,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vsr.errors import MediaError
+from vsr.io.animation import as_clip, is_animated_webp
 from vsr.pipes import Inflow
 
 # Demuxers of moving pictures. Left out on purpose: playlists (concat, hls, dash, image2, sdp, lavfi), which name other
@@ -43,8 +44,12 @@ def open_input(path: Path, *, pipe: Inflow | None = None, threads: int | None = 
     elif pipe.is_empty():
         raise MediaError(f"{path}: is empty; look at what was to write into the pipe")
     try:
+        if pipe is not None:
+            readable = pipe.reader()
+        else:
+            readable = as_clip(path) if is_animated_webp(path) else str(path.absolute())
         container = av.open(
-            str(path.absolute()) if pipe is None else pipe.reader(),
+            readable,
             "r",
             container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
             metadata_errors="surrogateescape",
