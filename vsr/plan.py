@@ -84,7 +84,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     _require_tile(upscaler)
     cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
     if container == "y4m":
-        encoder, encoder_notes = plan_y4m(video, size=size, sample_aspect_ratio=ratio)
+        encoder, encoder_notes = plan_y4m(video, size=size, sample_aspect_ratio=ratio, matrix=settings.matrix)
     else:
         encoder, encoder_notes = plan_encoder(
             settings,
@@ -97,9 +97,8 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
         )
     _require_libav(encoder, is_straight=is_straight)
     rehearse(encoder)
-    if encoder.layout.has_alpha:
-        video = replace(video, layout=planar_layout(video.pix_fmt, with_alpha=True))
-        info = replace(info, video=video)
+    video, video_notes = _as_written(video, encoder, is_straight=is_straight)
+    info = replace(info, video=video)
     renderer = Renderer(
         upscaler=upscaler,
         source=video.layout,
@@ -118,6 +117,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     if is_there and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
+    notes += video_notes
     notes += _other_notes(upscaler, settings, video, size)
     if lost := lost_tags(info, as_container(container)):
         notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
@@ -194,6 +194,18 @@ def _bytes_a_frame(upscaler: Upscaler, video: VideoInfo, size: tuple[int, int]) 
     pixels = video.height * video.width if upscaler.tile is None else upscaler.tile**2
     largest = max(video.height * video.width * upscaler.scale**2, size[0] * size[1])
     return activation_bytes(upscaler.spec, upscaler.dtype) * pixels + _BYTES_A_PIXEL * largest
+
+
+def _as_written(video: FilteredVideo, encoder: EncoderPlan, *, is_straight: bool) -> tuple[FilteredVideo, list[str]]:
+    """The video without what the output has no place for, and what to say of that."""
+    if encoder.layout.has_alpha:
+        video = replace(video, layout=planar_layout(video.pix_fmt, with_alpha=True))
+    if not is_straight or encoder.writes_light_levels or not (video.mastering_display or video.content_light):
+        return video, []
+    note = (
+        f"mastering display and light levels are not carried: {encoder.name} has no place for them; hevc and av1 have"
+    )
+    return replace(video, mastering_display=None, content_light=None), [note]
 
 
 def _guesses(color: ColorSpec, target: ColorSpec) -> list[str]:

@@ -64,6 +64,7 @@ class EncoderPlan:
     sample_aspect_ratio: Fraction | None
     options: Mapping[str, str]
     threads: int
+    writes_light_levels: bool = False  # into the bitstream, as far as the source has any
 
     @property
     def has_alpha(self) -> bool:
@@ -143,6 +144,7 @@ def plan_encoder(
     height, width = _even(codec, layout, size)
     if (height, width) != size:
         notes.append(f"the encoder takes even sizes only: {width}x{height} instead of {size[1]}x{size[0]}")
+    light = encoder_params(bare, video)
     plan = EncoderPlan(
         name=name,
         codec=codec,
@@ -153,10 +155,9 @@ def plan_encoder(
         width=width,
         rate=min(video.rate, _FASTEST.get(bare, video.rate)).limit_denominator(1001),
         sample_aspect_ratio=sample_aspect_ratio,
-        options=_options(
-            settings, name, row, layout, (height, width), color.siting, threads, light=encoder_params(bare, video)
-        ),
+        options=_options(settings, name, row, layout, (height, width), color.siting, threads, light=light),
         threads=threads,
+        writes_light_levels=light is not None,
     )
     return plan, notes
 

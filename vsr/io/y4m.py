@@ -6,6 +6,7 @@ from vsr.frames import VideoInfo
 from vsr.io.encoders import EncoderPlan
 from vsr.io.output_format import nearest_format, target_color
 from vsr.io.pixel_formats import planar_layout
+from vsr.settings import Matrix
 
 Y4M_CODEC = "wrapped_avframe"  # libav's name for pictures that no encoder has seen
 _CHROMA = ("gray", "yuv420p", "yuv422p", "yuv444p")
@@ -13,12 +14,12 @@ _FORMATS = [f"{chroma}{depth}" for depth in ("", "10le", "12le", "14le", "16le")
 
 
 def plan_y4m(
-    video: VideoInfo, *, size: tuple[int, int], sample_aspect_ratio: Fraction | None
+    video: VideoInfo, *, size: tuple[int, int], sample_aspect_ratio: Fraction | None, matrix: Matrix
 ) -> tuple[EncoderPlan, list[str]]:
     """Pictures of `size` (height, width) as they are, and what to tell the user: the header says little of them."""
     pix_fmt = nearest_format(video.layout, _FORMATS)
     layout = planar_layout(pix_fmt)
-    color, notes = target_color(video.color, video.layout, layout, encoder=Y4M_CODEC)
+    color, notes = target_color(video.color, video.layout, layout, encoder=Y4M_CODEC, matrix=matrix)
     if video.has_alpha:
         notes.append("y4m has no alpha: transparent pixels show their colours")
     rate = video.rate.limit_denominator(1001)
