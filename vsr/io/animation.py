@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
@@ -51,7 +52,7 @@ def as_clip(path: Path) -> Clip:
     return clip
 
 
-def _encode(pictures: Image.Image, file: av.container.OutputContainer) -> None:
+def _encode(pictures: Image.Image, file: OutputContainer) -> None:
     width, height = pictures.size
     stream = file.add_stream("ffv1", rate=Fraction(1000))
     assert isinstance(stream, VideoStream)
