@@ -19,7 +19,7 @@ LINES = [
     ["plan"],  # what `video` decides before the first frame
     ["loading", "footage", "naming", "filtering"],
     ["verify", "preset"],
-    ["engine", "io", "journal", "done", "metrics", "toml_values"],
+    ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],
     ["models"],
     ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes"],
 ]

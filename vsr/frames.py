@@ -106,6 +106,17 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedFrames:
+    """The pictures of a source such as frames/%06d.png: numbers without a gap, one size."""
+
+    first: int  # number
+    count: int
+    rate: Fraction  # a second
+    bytes: int  # of all files
+    mtime_ns: int  # of the youngest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
     """What probing a clip found. Reading it opens no decoder twice."""
 
@@ -117,6 +128,7 @@ class MediaInfo:
     notes: tuple[str, ...] = ()  # what will not be carried, found while probing
     chapters: int = 0
     pipe: Inflow | None = None  # where it comes from, when it can be read once only
+    numbered: NumberedFrames | None = None  # when `path` stands for many pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo
 from vsr.io.container import CONTAINERS, PIPED, default_suffix
 from vsr.io.encoders import choose_codec
+from vsr.io.numbered import is_numbered, overlap, picture_kind
 from vsr.pipes import is_pipe, require_reader
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings
 
@@ -30,6 +31,8 @@ def container_of(output: Path | None, settings: UpscaleSettings) -> str | None:
     ordered = settings.container
     if output is not None and is_pipe(output):
         return _piped_container(output, ordered)
+    if output is not None and is_numbered(output):
+        return picture_kind(output)
     is_ours_to_name = output is None or _looked_up(output).is_dir()
     suffix = ordered if is_ours_to_name else output.suffix.lower().lstrip(".")
     if suffix in PIPED and suffix not in CONTAINERS:
@@ -61,8 +64,9 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
     if output is not None and is_pipe(output):
         require_reader(output)
         return output
-    if is_pipe(source) and (output is None or output.is_dir()):
-        raise MediaError(f"{source}: a pipe has no name to make another of; say where to write with -o")
+    if (is_pipe(source) or is_numbered(source)) and (output is None or output.is_dir()):
+        what = "a pipe has" if is_pipe(source) else "numbered pictures have"
+        raise MediaError(f"{source}: {what} no name to make another of; say where to write with -o")
     if output is None or output.is_dir():
         folder = source.parent if output is None else output
         target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
@@ -72,6 +76,8 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
         raise MediaError(f"{target.parent}: no such folder; make it first")
     if target.exists() and not is_pipe(source) and target.samefile(source):
         raise MediaError(f"{target}: is the source itself; choose another output with -o")
+    if is_numbered(target) and is_numbered(source) and overlap(source, target):
+        raise MediaError(f"{target}: holds the source itself; choose another folder with -o")
     if target.is_dir():
         raise MediaError(f"{target}: is a folder; choose another output with -o")
     return target

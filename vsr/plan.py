@@ -1,5 +1,6 @@
 """Everything about a clip's run that is decided before its first frame."""
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -20,10 +21,12 @@ from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
 from vsr.events import PlanEvent
 from vsr.filtering import filtered, frame_estimate
-from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
+from vsr.frames import ColorSpec, MediaInfo, NumberedFrames, StreamPlan, VideoInfo
 from vsr.io.container import as_container, plan_streams
 from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
 from vsr.io.filters import FilteredVideo
+from vsr.io.numbered import find_frames, is_numbered, numbered_path
+from vsr.io.picture_plan import picture_streams, plan_pictures
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.sink import rehearse
@@ -31,9 +34,11 @@ from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.naming import container_of, default_container, output_path
+from vsr.picture_journal import PictureJournal
 from vsr.pipes import Inflow, is_pipe
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
 
+_ANY_RATE = Fraction(25)  # of pictures that become pictures
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
 
@@ -55,6 +60,7 @@ class Job:
     pinned: dict[str, object]
     is_finished: bool  # the output is there, made by these very settings
     is_straight: bool  # encoded in one pass: the source or the output is a pipe
+    first_picture: int | None  # its number, where the output is numbered pictures
 
 
 def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, pipe: Inflow | None = None) -> Job:
@@ -62,7 +68,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
 
     `pipe` is the source, when it can be read once only.
     """
-    info = probe(source, pipe=pipe)
+    info = probe(source, pipe=pipe, numbered=_numbered(source, output, settings))
     video, filter_notes = filtered(info, settings)
     info = replace(info, video=video)
     name, scale = _model_and_scale(settings)
@@ -76,14 +82,23 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     container = container_of(output, settings) or default_container(info, settings, size[1])
     target = output_path(source, output, settings, f".{container}")
     is_straight = pipe is not None or is_pipe(target)
-    codec = Y4M_CODEC if container == "y4m" else choose_codec(settings, video, container=container, width=size[1])
-    streams = plan_streams(info, container, codec, settings.drop, settings.audio)
+    are_pictures = is_numbered(target)
+    if are_pictures:
+        streams = picture_streams(info, container)
+        codec = container
+    else:
+        codec = Y4M_CODEC if container == "y4m" else choose_codec(settings, video, container=container, width=size[1])
+        streams = plan_streams(info, container, codec, settings.drop, settings.audio)
     batch = settings.batch or choose_batch(upscaler.device, video.height, video.width)
     upscaler.tile = settings.tile or _tile(upscaler, settings, batch, video)
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
     _require_tile(upscaler)
     cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
-    if container == "y4m":
+    if are_pictures:
+        encoder, encoder_notes = plan_pictures(
+            video, container, size=size, sample_aspect_ratio=ratio, matrix=settings.matrix
+        )
+    elif container == "y4m":
         encoder, encoder_notes = plan_y4m(video, size=size, sample_aspect_ratio=ratio, matrix=settings.matrix)
     else:
         encoder, encoder_notes = plan_encoder(
@@ -96,8 +111,9 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
             threads=cores.encoder,
         )
     _require_libav(encoder, is_straight=is_straight)
-    rehearse(encoder)
-    video, video_notes = _as_written(video, encoder, is_straight=is_straight)
+    if not are_pictures:
+        rehearse(encoder)
+    video, video_notes = _as_written(video, encoder, is_straight=is_straight or are_pictures)
     info = replace(info, video=video)
     renderer = Renderer(
         upscaler=upscaler,
@@ -114,12 +130,15 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
         pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
     is_there = target.exists() and not is_pipe(target)
     finished = is_there and not settings.overwrite and not is_straight and is_done(target, pinned)
+    if are_pictures and not settings.overwrite:
+        numbers = PictureJournal(target).finished(pinned)
+        finished = bool(numbers) and all(numbered_path(target, number).exists() for number in numbers)
     if is_there and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
     notes += video_notes
     notes += _other_notes(upscaler, settings, video, size)
-    if lost := lost_tags(info, as_container(container)):
+    if not are_pictures and (lost := lost_tags(info, as_container(container))):
         notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
     return Job(
         info=info,
@@ -146,7 +165,26 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
         pinned=pinned,
         is_finished=finished,
         is_straight=is_straight,
+        first_picture=_first_picture(info, settings) if are_pictures else None,
     )
+
+
+def _numbered(source: Path, output: Path | None, settings: UpscaleSettings) -> NumberedFrames | None:
+    """The pictures that the source stands for, None where it is a file. Raises ConfigError for a rate that lacks."""
+    if not is_numbered(source):
+        if settings.fps is not None:
+            raise ConfigError(f"fps = {settings.fps}: is for numbered pictures, such as frames/%06d.png; leave it out")
+        return None
+    if settings.fps is None and (output is None or not is_numbered(output)):
+        raise ConfigError(f"{source}: numbered pictures have no times; say how many a second with --fps, such as 24")
+    return find_frames(source, settings.fps or _ANY_RATE)
+
+
+def _first_picture(info: MediaInfo, settings: UpscaleSettings) -> int:
+    """The number of the first one that is written: its source's own, else 1."""
+    if info.numbered is None:
+        return 1
+    return info.numbered.first + math.ceil(settings.start * info.video.rate)
 
 
 def _model_and_scale(settings: UpscaleSettings) -> tuple[str, Fraction]:
@@ -287,6 +325,14 @@ def _why(plan: StreamPlan, video: FilteredVideo) -> str:
     return ", ".join([*done, *filter(None, [plan.why])])
 
 
+def _state_of(info: MediaInfo) -> tuple[int, int]:
+    """Size in bytes and time of change of the source."""
+    if info.numbered is not None:
+        return info.numbered.bytes, info.numbered.mtime_ns
+    stat = info.path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _pinned(
     info: MediaInfo,
     video: FilteredVideo,
@@ -298,12 +344,14 @@ def _pinned(
     cores: Cores,
 ) -> dict[str, object]:
     """All that changes the output's bytes, for the journal's first line."""
-    upscaler, stat = renderer.upscaler, info.path.stat()
+    upscaler = renderer.upscaler
+    size, mtime_ns = _state_of(info)
     return {
         "versions": {name: version(name) for name in ("vsr", "torch", "av")},
         "source": str(info.path.absolute()),
-        "source_size": stat.st_size,
-        "source_mtime_ns": stat.st_mtime_ns,
+        "source_size": size,
+        "source_mtime_ns": mtime_ns,
+        "source_rate": None if info.numbered is None else str(info.numbered.rate),
         "model": upscaler.spec.name,
         "model_sha256": upscaler.spec.sha256,
         "device": str(upscaler.device),

@@ -73,6 +73,7 @@ class UpscaleSettings:
     drop: tuple[str, ...] = ()  # selectors: a, s, t, d, or a:1, s:0
     container: str | None = None  # of an output whose name does not say it; one of CONTAINERS
     audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
+    fps: Fraction | None = None  # of numbered pictures as a source
     overwrite: bool = False
     allow_damaged: bool = False
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vsr.disk import sync_folder
@@ -10,15 +10,17 @@ from vsr.done import remember
 from vsr.engine.prefetch import DeviceQueue
 from vsr.errors import MediaError
 from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent, Wait
-from vsr.frames import RenderedBatch
+from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.assembly import Assembled
 from vsr.io.join import join
+from vsr.io.numbered import NumberedSink, numbers_of
 from vsr.io.opening import open_input
 from vsr.io.single_pass import SinglePass
 from vsr.io.sink import FinishedSegment, VideoSink
 from vsr.io.source import Findings, VideoSource
 from vsr.io.straight import StraightSink
 from vsr.journal import Journal
+from vsr.picture_journal import PictureJournal
 from vsr.pipes import Outflow, inflow, is_pipe, outflow
 from vsr.plan import Job, plan_clip
 from vsr.preset import load_preset
@@ -61,7 +63,12 @@ def upscale_video(
             return done
         for note in job.notes:
             tell(NoteEvent(message=note))
-        findings = _to_pipe(job, tell, cancel) if is_pipe(job.output) else _to_file(job, tell, cancel)
+        if job.first_picture is not None:
+            findings = _to_pictures(job, job.first_picture, tell, cancel)
+        elif is_pipe(job.output):
+            findings = _to_pipe(job, tell, cancel)
+        else:
+            findings = _to_file(job, tell, cancel)
     done = DoneEvent(
         output=str(job.output),
         frames=findings.frames,
@@ -98,6 +105,20 @@ def _to_pipe(job: Job, tell: Tell, cancel: Cancel) -> Findings:
         findings, written = pass_straight(job, pipe, tell, cancel)
     for note in written.notes:
         tell(NoteEvent(message=note))
+    return findings
+
+
+def _to_pictures(job: Job, first: int, tell: Tell, cancel: Cancel) -> Findings:
+    """Write numbered pictures. Those that are there, of the same settings, stay as they are."""
+    with PictureJournal(job.output) as journal:
+        journal.begin(job.pinned, are_there=bool(numbers_of(job.output)), overwrite=job.settings.overwrite)
+        workers = job.cores.encoder
+        sink = NumberedSink(
+            job.output, job.encoder, first=first, goes_on=journal.goes_on, workers=workers, cancel=cancel
+        )
+        source = _source(job)
+        findings = _run_stages(job, source, sink.write, tell, cancel, batches=sink.missing(source))
+        journal.finish(job.pinned, first, sink.count)
     return findings
 
 
@@ -162,11 +183,15 @@ def _run_stages(
     cancel: Cancel,
     *,
     also: Callable[[], None] = lambda: None,
+    batches: Iterable[FrameBatch] | None = None,
 ) -> Findings:
-    """Decode → upload → compute → encode, each in its own thread; this one only waits, and tells, and calls `also`."""
+    """Decode → upload → compute → encode, each in its own thread; this one only waits, and tells, and calls `also`.
+
+    `batches` are those of `source` that are wanted; None is all.
+    """
     lane = DeviceQueue(job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel)
     with (
-        Stage("decode", source, cancel=cancel, depth=job.cores.workers + 1) as decoded,
+        Stage("decode", source if batches is None else batches, cancel=cancel, depth=job.cores.workers + 1) as decoded,
         Stage("upload", lane.upload(decoded), cancel=cancel) as loaded,
         Stage("compute", lane.render(loaded), cancel=cancel) as rendered,
         Stage("encode", encode(rendered), cancel=cancel) as encoded,

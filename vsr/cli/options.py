@@ -58,6 +58,17 @@ def _seconds(match: re.Match[str]) -> Fraction | None:
     return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
 
 
+def _rate(match: re.Match[str]) -> Fraction | None:
+    """Frames a second; decimals near those of NTSC are these."""
+    if int(match[2] or 1) == 0:
+        return None
+    rate = Fraction(match[1]) / int(match[2] or 1)
+    whole = round(rate * 1001 / 1000)
+    if match[2] is None and rate.denominator != 1 and abs(rate - Fraction(whole * 1000, 1001)) < Fraction(1, 100):
+        rate = Fraction(whole * 1000, 1001)
+    return rate if 0 < rate <= 1000 else None
+
+
 def _length(match: re.Match[str]) -> Fraction | None:
     return _seconds(match) or None
 
@@ -65,6 +76,7 @@ def _length(match: re.Match[str]) -> Fraction | None:
 _TIME = rf"(?:(?:(?P<hours>\d{{1,4}}):)?(?P<minutes>\d{{1,4}}):)?(?P<seconds>{_DECIMAL})"
 SCALE = _Parsed("number", _DECIMAL, "a number from 1 to 16, such as 2 or 2.5", _scale)
 SIZE = _Parsed("WxH", r"(\d{0,6})x(\d{0,6})", "a size in pixels, such as 1920x1080, 1920x or x1080", _size)
+RATE = _Parsed("rate", rf"({_DECIMAL})(?:/(\d{{1,9}}))?", "a rate, such as 24, 23.976 or 24000/1001", _rate)
 TIME = _Parsed("time", _TIME, "a time, such as 90, 1:30 or 0:01:30.5", _seconds)
 LENGTH = _Parsed("seconds", _TIME, "a length of time above 0, such as 10 or 0:30", _length)
 DEVICE = _Parsed(
@@ -120,6 +132,7 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         metavar="K=V",
         help="A setting of the encoder itself; may be repeated.",
     ),
+    click.option("--fps", type=RATE, metavar="N", help="Rate of numbered pictures, such as 24 or 24000/1001."),
     click.option(
         "--deinterlace",
         type=click.Choice(get_args(Deinterlace)),

@@ -140,7 +140,7 @@ class Assembly:
 
     def _cover(self, expected: ExpectedStream) -> bytes:
         """The picture's bytes; libav hands them out before anything else."""
-        with open_input(self.info.path, pipe=self.info.pipe) as source:
+        with open_input(self.info.path, pipe=self.info.pipe, numbered=self.info.numbered) as source:
             for packet in packets_of(source, source.streams[expected.source.index]):
                 if packet.size:
                     return bytes(packet)

@@ -118,7 +118,7 @@ def default_suffix(info: MediaInfo, codec: str | None = None, drop: Sequence[str
     others: tuple[Container, ...] = ("mkv", "mp4", "mov")
     order: list[Container] = [own] if own else []
     order.extend(c for c in others if c != own)
-    with open_input(info.path, pipe=info.pipe) as source:
+    with open_input(info.path, pipe=info.pipe, numbered=info.numbered) as source:
         kept = [s for s, why in _wanted(info, drop, audio) if not why]
         for container in order:
             picture = codec or ("av1" if container == "webm" else "hevc")
@@ -146,7 +146,7 @@ def plan_streams(
         holder = next((c for c in CONTAINERS if _takes_picture(info, c, codec)), None)
         advice = f"give -o NAME.{holder} or another --codec" if holder else "give another --codec"
         raise MediaError(f"{info.path}: {codec} pictures do not fit into {container}; {advice}")
-    with open_input(info.path, pipe=info.pipe) as source:
+    with open_input(info.path, pipe=info.pipe, numbered=info.numbered) as source:
         fates = _fates(info, source, kept, target, codec, audio)
         refused = [s for s in kept if fates[s.index] is None]
         if refused and target not in _LEAVES_OUT:

@@ -52,7 +52,7 @@ def join(
     """
     target = as_container(container)
     try:
-        with open_input(info.path, pipe=info.pipe) as source:
+        with open_input(info.path, pipe=info.pipe, numbered=info.numbered) as source:
             schedule, notes = make_schedule(info, segments, target, first_pts=first_pts, end=end_time)
             delay = reported_delay(segments[0])
             while True:

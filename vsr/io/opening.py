@@ -10,6 +10,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vsr.errors import MediaError
+from vsr.frames import NumberedFrames
 from vsr.io.animation import as_clip, is_animated_webp
 from vsr.pipes import Inflow
 
@@ -33,12 +34,17 @@ _NOT_READABLE = {
 }
 
 
-def open_input(path: Path, *, pipe: Inflow | None = None, threads: int | None = None) -> InputContainer:
+def open_input(
+    path: Path, *, pipe: Inflow | None = None, numbered: NumberedFrames | None = None, threads: int | None = None
+) -> InputContainer:
     """Open a clip for reading; the caller closes it, best by `with`.
 
-    What comes through `pipe` is read from its first byte on. `threads` is what each video decoder may use; None leaves
-    libav's default. A file that names other files or hosts is refused. Raises MediaError when there is nothing to read.
+    What comes through `pipe` is read from its first byte on; `numbered` tells of the pictures that `path` stands for.
+    `threads` is what each video decoder may use; None leaves libav's default. A file that names other files or hosts is
+    refused. Raises MediaError when there is nothing to read.
     """
+    if numbered is not None:
+        return _open_numbered(path, numbered)
     if pipe is None:
         _check_file(path)
     elif pipe.is_empty():
@@ -73,6 +79,21 @@ def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
         yield from container.demux(*streams)
     except IndexError:  # its flush looks for streams that it never listed (FLV, TS, PS)
         return
+
+
+def _open_numbered(pattern: Path, frames: NumberedFrames) -> InputContainer:
+    """Pictures as a clip of one stream."""
+    folder = str(pattern.absolute().parent).replace("%", "%%")  # where a percent sign is no number's place
+    options = {"pattern_type": "sequence", "start_number": str(frames.first), "framerate": str(frames.rate)}
+    try:
+        return av.open(
+            f"{folder}/{pattern.name}",
+            "r",
+            format="image2",
+            container_options=options | {"format_whitelist": "image2", "protocol_whitelist": "file"},
+        )
+    except (FFmpegError, ValueError, OSError) as e:
+        raise MediaError(f"{pattern}: are no pictures that can be read in a row ({e}); convert them to PNG") from e
 
 
 def _check_file(path: Path) -> None:

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
-from vsr.frames import MediaInfo, VideoInfo
+from vsr.frames import MediaInfo, NumberedFrames, VideoInfo
 from vsr.io.decoder import Decoder
 from vsr.io.opening import open_input, packets_of
 from vsr.io.pixel_formats import has_alpha, planar_layout
@@ -37,12 +37,12 @@ _LOST_SIDE_DATA = {
 }
 
 
-def probe(path: Path, *, pipe: Inflow | None = None) -> MediaInfo:
+def probe(path: Path, *, pipe: Inflow | None = None, numbered: NumberedFrames | None = None) -> MediaInfo:
     """Find the streams of a clip, in a file or at the head of `pipe`, and decode the first frame of the one to upscale.
 
     Raises MediaError when the file cannot be read or holds no video.
     """
-    with open_input(path, pipe=pipe, threads=1) as container:
+    with open_input(path, pipe=pipe, numbered=numbered, threads=1) as container:
         streams = describe_streams(container)
         stream = choose_video(path, container)
         frame, first_pts, later = _first_frame(path, container, stream)
@@ -57,6 +57,7 @@ def probe(path: Path, *, pipe: Inflow | None = None) -> MediaInfo:
             notes=tuple(_notes({*side_data, *later})),
             chapters=len(container.chapters()),
             pipe=pipe,
+            numbered=numbered,
         )
 
 

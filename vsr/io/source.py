@@ -229,7 +229,7 @@ class VideoSource:
         if self._shared is not None:
             yield self._shared.container
             return
-        with open_input(self._info.path) as container:
+        with open_input(self._info.path, numbered=self._info.numbered) as container:
             yield container
 
     def _packets(self, container: InputContainer, stream: VideoStream, *, tolerant: bool) -> Iterator[av.Packet]:

@@ -40,7 +40,7 @@ def is_quicktime(tags: Mapping[str, str]) -> bool:
 
 def lost_tags(info: MediaInfo, container: Container) -> tuple[str, ...]:
     """The file's tags that the container does not hold, found by writing them into memory and reading them again."""
-    with open_input(info.path, pipe=info.pipe) as source:
+    with open_input(info.path, pipe=info.pipe, numbered=info.numbered) as source:
         tags = file_tags(source.metadata)
     trial = io.BytesIO()
     options = {"movflags": "+use_metadata_tags"} if container in ("mp4", "mov") and is_quicktime(tags) else {}
