@@ -12,7 +12,14 @@ from av.error import FFmpegError
 from vsr.errors import ConfigError
 from vsr.frames import ColorSpec, PixelLayout, VideoInfo
 from vsr.io.light_levels import encoder_params
-from vsr.io.output_format import HDR_TRANSFERS, KEEPS_ALPHA, nearest_format, offered_formats, target_color
+from vsr.io.output_format import (
+    HDR_TRANSFERS,
+    KEEPS_ALPHA,
+    loses_samples,
+    nearest_format,
+    offered_formats,
+    target_color,
+)
 from vsr.io.pixel_formats import planar_layout
 from vsr.settings import UpscaleSettings
 
@@ -135,7 +142,7 @@ def plan_encoder(
     pix_fmt = settings.pix_fmt or nearest_format(wanted, offered)
     layout = planar_layout(pix_fmt, with_alpha=wanted.has_alpha)
     color, notes = target_color(video.color, wanted, layout, encoder=bare, matrix=settings.matrix)
-    if settings.pix_fmt is None and (layout.depth < wanted.depth or layout.kind != wanted.kind):
+    if settings.pix_fmt is None and loses_samples(wanted, layout):
         notes.insert(0, f"{name} has no {wanted.name}: the output is {pix_fmt}")
     if wanted.has_alpha and not layout.has_alpha:
         notes.append(

@@ -87,6 +87,12 @@ def nearest_format(wanted: PixelLayout, offered: list[str]) -> str:
     return min(offered, key=cost)
 
 
+def loses_samples(wanted: PixelLayout, layout: PixelLayout) -> bool:
+    """Whether a layout is of another kind than the one wanted, less deep, or coarser in chroma."""
+    is_coarser = any(h > w for h, w in zip(layout.log2_chroma, wanted.log2_chroma, strict=True))
+    return layout.kind != wanted.kind or layout.depth < wanted.depth or is_coarser
+
+
 def target_color(
     source: ColorSpec, wanted: PixelLayout, layout: PixelLayout, *, encoder: str, matrix: Matrix
 ) -> tuple[ColorSpec, list[str]]:
