@@ -221,6 +221,7 @@ class Look:
     color: ColorSpec = SD
     sample_aspect_ratio: Fraction | None = None
     has_alpha: bool = False
+    untold: frozenset[str] = frozenset()
 
 
 def rejoin(

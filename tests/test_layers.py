@@ -17,7 +17,7 @@ LINES = [
     ["train", "stills"],
     ["video"],
     ["plan"],  # what `video` decides before the first frame
-    ["loading", "footage", "naming", "filtering"],
+    ["loading", "footage", "naming", "filtering", "rehearsal"],
     ["verify", "preset"],
     ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],
     ["models"],

@@ -176,9 +176,9 @@ def test_wrong_tags_are_found(case: Case) -> None:
         "is tagged transfer 6 instead of 1",
     ]
     full = replace(joined, picture=Look(color=replace(SD, full_range=True)))
-    assert check_output(output, full) == ["is tagged limited range instead of the other"]
+    assert check_output(output, full) == ["is tagged range limited instead of full"]
     center = replace(joined, picture=Look(color=replace(SD, siting="center")))
-    assert check_output(output, center) == ["is tagged chroma left instead of center"]
+    assert check_output(output, center) == ["is tagged siting left instead of center"]
 
 
 def test_a_wrong_shape_is_found(case: Case) -> None:

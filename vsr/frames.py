@@ -160,7 +160,7 @@ class FrameBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentFile:
-    """One encoded segment: Matroska, one video stream, one packet a frame, timed 0, 1, 2, ... in display order."""
+    """One encoded segment: one video stream, one packet a frame, timed 0, 1, 2, ... in display order."""
 
     path: Path
     pts: tuple[int, ...]  # the real times in display order, in ticks of the source's time base

@@ -23,19 +23,21 @@ from vsr.events import PlanEvent
 from vsr.filtering import filtered, frame_estimate
 from vsr.frames import ColorSpec, MediaInfo, NumberedFrames, StreamPlan, VideoInfo
 from vsr.io.container import as_container, plan_streams
-from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
+from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.filters import FilteredVideo
 from vsr.io.numbered import find_frames, is_numbered, numbered_path
 from vsr.io.picture_plan import picture_streams, plan_pictures
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
-from vsr.io.sink import rehearse
+from vsr.io.sink import segment_muxer, try_to_open
+from vsr.io.system_ffmpeg import system_version
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.naming import container_of, default_container, output_path
 from vsr.picture_journal import PictureJournal
 from vsr.pipes import Inflow, is_pipe
+from vsr.rehearsal import rehearse
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
 
 _ANY_RATE = Fraction(25)  # of pictures that become pictures
@@ -111,17 +113,22 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
             threads=cores.encoder,
         )
     _require_libav(encoder, is_straight=is_straight)
-    if not are_pictures:
-        rehearse(encoder)
-    video, video_notes = _as_written(video, encoder, is_straight=is_straight or are_pictures)
+    takes_light = not is_straight and not are_pictures and segment_muxer(encoder) == "matroska"
+    video, video_notes = _as_written(video, encoder, takes_light=takes_light)
     info = replace(info, video=video)
+    rehearsed: list[str] = []
+    if is_straight:  # what comes once cannot be tried with
+        try_to_open(encoder)
+    elif not are_pictures:
+        encoder, rehearsed = rehearse(info, streams, encoder, container, is_proven=is_proven(encoder, settings))
     renderer = Renderer(
         upscaler=upscaler,
         source=video.layout,
         source_color=video.color,
         target=encoder.layout,
         target_color=encoder.color,
-        size=(encoder.height, encoder.width),
+        size=size,
+        padded=None if (encoder.height, encoder.width) == size else (encoder.height, encoder.width),
         passes=settings.passes,
         display_matrix=video.turn,
     )
@@ -136,7 +143,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     if is_there and not settings.overwrite and not finished:
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
-    notes += video_notes
+    notes += [*rehearsed, *video_notes]
     notes += _other_notes(upscaler, settings, video, size)
     if not are_pictures and (lost := lost_tags(info, as_container(container))):
         notes.append(f"{container} does not hold the file's tags {', '.join(sorted(lost))}: they are left out")
@@ -234,11 +241,11 @@ def _bytes_a_frame(upscaler: Upscaler, video: VideoInfo, size: tuple[int, int]) 
     return activation_bytes(upscaler.spec, upscaler.dtype) * pixels + _BYTES_A_PIXEL * largest
 
 
-def _as_written(video: FilteredVideo, encoder: EncoderPlan, *, is_straight: bool) -> tuple[FilteredVideo, list[str]]:
+def _as_written(video: FilteredVideo, encoder: EncoderPlan, *, takes_light: bool) -> tuple[FilteredVideo, list[str]]:
     """The video without what the output has no place for, and what to say of that."""
     if encoder.layout.has_alpha:
         video = replace(video, layout=planar_layout(video.pix_fmt, with_alpha=True))
-    if not is_straight or encoder.writes_light_levels or not (video.mastering_display or video.content_light):
+    if takes_light or encoder.writes_light_levels or not (video.mastering_display or video.content_light):
         return video, []
     note = (
         f"mastering display and light levels are not carried: {encoder.name} has no place for them; hevc and av1 have"
@@ -298,7 +305,7 @@ def _plan_event(
         precision=f"{PRECISION_NAMES[upscaler.dtype]} ({why_precision})",
         tile=tile,
         source_size=(video.decoded.height, video.decoded.width),
-        output_size=renderer.size,
+        output_size=renderer.padded or renderer.size,
         container=container,
         encoder=f"{encoder.name} {options}".strip(),
         pix_fmt=encoder.pix_fmt,
@@ -366,6 +373,7 @@ def _pinned(
         "start": str(settings.start),
         "end": None if settings.end is None else str(settings.end),
         "encoder": encoder.name,
+        "ffmpeg": system_version() if encoder.is_system else None,
         "encoder_options": dict(encoder.options),
         "encoder_threads": encoder.threads,
         "pix_fmt": encoder.pix_fmt,

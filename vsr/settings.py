@@ -13,7 +13,7 @@ Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 Matrix = Literal["auto", "bt709"]
 DEFAULT_SCALE = Fraction(4)
 CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
-CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
+CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The finished file held against what it must hold, before it gets its name."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from vsr.frames import StreamInfo
 from vsr.io.assembly import Assembled
 from vsr.io.container import kept_flags
 from vsr.io.copies import CopiedStream, Sound
+from vsr.io.picture import Picture
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
 from vsr.stage import Cancel
 
@@ -20,30 +22,45 @@ _DISPLAY_STEP = 1e-4  # AV1 stores the darkest light in steps of 2^-14, chromati
 _MOST_NAMED = 3  # wrong times that one line names
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong with a finished file."""
+
+    text: str  # goes on after "it" or the file's name
+    tag: str | None = None  # what the picture says wrongly of its colours, None where it is something else
+
+
 def check_output(output: Path, expected: Assembled, *, cancel: Cancel | None = None) -> list[str]:
     """Compare a finished file with what was joined; an empty list means that nothing is wrong.
 
     Each finding is one line. Only the first frame is decoded; every packet is read.
     """
+    return [finding.text for finding in findings_in(output, expected, cancel=cancel)]
+
+
+def findings_in(output: Path, expected: Assembled, *, cancel: Cancel | None = None) -> list[Finding]:
+    """The same, with what each finding is about."""
     place = _place_of_picture(expected)
     try:
         found = read_back(output, picture=place, cancel=cancel)
     except MediaError as e:
-        return [f"cannot be read back: {e}"]
-    findings = list(_check_streams(expected, found.streams))
-    if findings:  # what follows needs them to correspond
-        return findings
+        return [Finding(text=f"cannot be read back: {e}")]
+    texts = list(_check_streams(expected, found.streams))
+    if texts:  # what follows needs them to correspond
+        return [Finding(text=text) for text in texts]
     tracks = {
         want.source.index: found.tracks[have.index]
         for want, have in zip(expected.streams, found.streams, strict=True)
         if have.index in found.tracks
     }
-    findings += _check_times(expected, tracks[expected.streams[place].source.index])
+    texts += _check_times(expected, tracks[expected.streams[place].source.index])
     for copy in expected.copies:
-        findings += _check_copy(copy, tracks[copy.expected.source.index])
-    findings += _check_chapters(expected, found)
-    findings += _check_first_frame(expected, found.first_frame)
-    return findings
+        texts += _check_copy(copy, tracks[copy.expected.source.index])
+    texts += _check_chapters(expected, found)
+    if found.first_frame is None:
+        return [*(Finding(text=text) for text in texts), Finding(text="its first frame cannot be decoded")]
+    texts += _check_shape(expected, found.first_frame)
+    return [*(Finding(text=text) for text in texts), *_check_color(expected.picture, found.first_frame)]
 
 
 def _place_of_picture(expected: Assembled) -> int:
@@ -159,24 +176,10 @@ def _check_chapters(expected: Assembled, found: Found) -> Iterator[str]:
             yield f"chapter {number} is named {have[1]!r} instead of {want[1]!r}"
 
 
-def _check_first_frame(expected: Assembled, frame: FoundFrame | None) -> Iterator[str]:
-    if frame is None:
-        yield "its first frame cannot be decoded"
-        return
-    picture, color = expected.picture, expected.picture.color
+def _check_shape(expected: Assembled, frame: FoundFrame) -> Iterator[str]:
+    picture = expected.picture
     if (frame.height, frame.width) != (picture.height, picture.width):
         yield f"is {frame.width}x{frame.height} instead of {picture.width}x{picture.height}"
-    for what, have, want in (
-        ("matrix", _same(frame.matrix), _same(color.matrix)),
-        ("primaries", frame.primaries, color.primaries),
-        ("transfer", frame.transfer, color.transfer),
-    ):
-        if have != want:
-            yield f"is tagged {what} {have} instead of {want}"
-    if frame.full_range not in (None, color.full_range):
-        yield f"is tagged {'full' if frame.full_range else 'limited'} range instead of the other"
-    if frame.siting not in (None, color.siting):
-        yield f"is tagged chroma {frame.siting} instead of {color.siting}"
     wanted = expected.sample_aspect_ratio
     if wanted is not None and frame.sample_aspect_ratio != wanted:
         yield f"has the sample aspect ratio {frame.sample_aspect_ratio} instead of {wanted}"
@@ -199,8 +202,25 @@ def _same_display(have: Sequence[int] | None, want: Sequence[int] | None) -> boo
     return all(abs(a - b) <= max(_DISPLAY_STEP, b * _DISPLAY_STEP) for a, b in pairs)
 
 
+def _check_color(picture: Picture, frame: FoundFrame) -> Iterator[Finding]:
+    color = picture.color
+    for tag, have, want in (
+        ("matrix", _same(frame.matrix), _same(color.matrix)),
+        ("primaries", frame.primaries, color.primaries),
+        ("transfer", frame.transfer, color.transfer),
+        ("range", _range(frame.full_range), _range(color.full_range)),
+        ("siting", frame.siting, color.siting),
+    ):
+        if have is not None and have != want and tag not in picture.untold:
+            yield Finding(text=f"is tagged {tag} {have} instead of {want}", tag=tag)
+
+
 def _same(matrix: int) -> int:
     return _SAME_MATRIX.get(matrix, matrix)
+
+
+def _range(is_full: bool | None) -> str | None:
+    return None if is_full is None else "full" if is_full else "limited"
 
 
 def _turn(matrix: Sequence[int] | None) -> tuple[int, ...]:

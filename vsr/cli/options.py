@@ -125,6 +125,7 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         help="bt709 writes YUV by BT.709, whatever the source's is, for players that ignore tags.",
     ),
     click.option(
+        "-x",
         "--encoder-option",
         "encoder_options",
         type=PAIR,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vsr.engine.alpha import upscale_with_alpha
@@ -29,13 +30,14 @@ class Renderer:
     source_color: ColorSpec
     target: PixelLayout
     target_color: ColorSpec
-    size: tuple[int, int]  # (height, width) of the result
+    size: tuple[int, int]  # (height, width) of the picture
+    padded: tuple[int, int] | None = None  # (height, width) of the result, the last row and column repeated
     passes: int = 1
     display_matrix: tuple[int, ...] | None = None  # carried out before the network sees the picture
 
     @torch.inference_mode()
     def __call__(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> tuple[Planes, Tensor]:
-        """Render (n, h, w) integer planes; returns planes of `size` and a doubt per frame as `Upscaler.run` does.
+        """Render (n, h, w) integer planes; returns those of the result, and a doubt per frame as `Upscaler.run` does.
 
         Raises Cancelled at the next tile once `cancel` is set; so does `exact`.
         """
@@ -62,10 +64,17 @@ class Renderer:
         source, target = self.source, self.target
         rgb = self._upright(to_rgb(planes[: len(planes) - source.has_alpha], source.opaque, self.source_color))
         if not (source.has_alpha and target.has_alpha):
-            return from_rgb(resize(upscale(rgb), self.size), target, self.target_color)
+            return from_rgb(self._fitted(upscale(rgb)), target, self.target_color)
         alpha = self._upright(to_alpha(planes[-1], source))
-        rgb, alpha = (resize(high, self.size) for high in upscale_with_alpha(rgb, alpha, upscale))
+        rgb, alpha = (self._fitted(high) for high in upscale_with_alpha(rgb, alpha, upscale))
         return (*from_rgb(rgb, target.opaque, self.target_color), from_alpha(alpha, target))
 
     def _upright(self, picture: Tensor) -> Tensor:
         return picture if self.display_matrix is None else turned(picture, self.display_matrix)
+
+    def _fitted(self, picture: Tensor) -> Tensor:
+        picture = resize(picture, self.size)
+        if self.padded is None:
+            return picture
+        below, beside = (has - wants for has, wants in zip(self.padded, self.size, strict=True))
+        return F.pad(picture, (0, beside, 0, below), mode="replicate")

@@ -1,16 +1,19 @@
 """Which encoder makes the picture, in which format, with which options: decided before the first frame."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-
-import av
-from av.codec import Codec
-from av.error import FFmpegError
 
 from vsr.errors import ConfigError
 from vsr.frames import ColorSpec, PixelLayout, VideoInfo
+from vsr.io.known_encoders import (
+    KNOWN_ENCODERS,
+    USUAL_ENCODERS,
+    KnownEncoder,
+    common_options,
+    libav_encoder,
+)
 from vsr.io.light_levels import encoder_params
 from vsr.io.output_format import (
     HDR_TRANSFERS,
@@ -21,39 +24,22 @@ from vsr.io.output_format import (
     target_color,
 )
 from vsr.io.pixel_formats import planar_layout
+from vsr.io.system_ffmpeg import system_encoder
 from vsr.settings import UpscaleSettings
 
 _WIDEST_H264 = 4096  # pixels; beyond, few players decode it in hardware
 _SLICED = 64  # pixels; a smaller picture cannot be cut into 16 slices
-_WRITES_SITING = ("libx264", "libx265", "libsvtav1", "ffv1")  # the others refuse the option or forget it
-_FASTEST = {"libsvtav1": Fraction(240)}  # frames a second that an encoder takes; the join gives each its own time
-_WHOLE_CLIP = ("b", "b:v", "bitrate", "pass", "passlogfile", "stats", "maxrate", "minrate", "bufsize")
-_WHOLE_CLIP_PARTS = ("vbv", "bitrate", "pass=", "stats", "rc=1", "rc=2")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """What we know of one encoder. `quality` and `effort` are its names for --crf and --encoder-preset."""
-
-    codec: str
-    quality: str | None = None
-    crf: int | None = None
-    effort: str | None = None
-    preset: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-_ROWS = {
-    "libx264": _Row(codec="h264", quality="crf", crf=16, effort="preset", preset="medium"),
-    "libx265": _Row(codec="hevc", quality="crf", crf=18, effort="preset", preset="medium"),
-    "libsvtav1": _Row(codec="av1", quality="crf", crf=24, effort="preset", preset="6"),
-    "libvpx-vp9": _Row(
-        codec="vp9", quality="crf", crf=24, effort="cpu-used", preset="2", options={"deadline": "good", "row-mt": "1"}
-    ),
-    "prores_ks": _Row(codec="prores", options={"vendor": "apl0"}),
-    "ffv1": _Row(codec="ffv1", options={"level": "3", "slicecrc": "1"}),
-}
-_OF_CODEC = {row.codec: name for name, row in _ROWS.items()}
+_FASTEST = 240  # frames a second an encoder is told at most: segments are timed in milliseconds
+_MPEG4_CLOCK = 65535  # ticks a second at most
+_SYSTEM = "ffmpeg:"  # before the name of an encoder of the system's ffmpeg
+_CODECS = {"dnxhr": "dnxhd"}  # --codec -> libav's name, where it has another
+_EVEN_ONLY = ("h264", "hevc")  # cannot say an odd size of subsampled chroma, by their standards
+_OF_DEVICES = ("nv12", "p010le")  # what all devices take uploaded, for 8 bits and for more
+_LISTS = {"x265-params": ":", "x264-params": ":", "svtav1-params": ":", "flags": ""}  # ours, then the user's
+_WHOLE_CLIP = (
+    *("b", "b:v", "bitrate", "tbr", "maxrate", "minrate", "mbr", "bufsize", "buf-sz", "2pass"),
+    *("pass", "passlogfile", "stats", "rc_init_occupancy"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +58,29 @@ class EncoderPlan:
     options: Mapping[str, str]
     threads: int
     writes_light_levels: bool = False  # into the bitstream, as far as the source has any
+    untold: frozenset[str] = frozenset()  # tags of `color` that do not come back from the output
 
     @property
     def has_alpha(self) -> bool:
         return self.layout.has_alpha
+
+    @property
+    def is_system(self) -> bool:
+        """Whether the system's ffmpeg encodes."""
+        return self.name.startswith(_SYSTEM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoder:
+    """The chosen encoder: what is said of it, and what we know."""
+
+    name: str  # as in EncoderPlan
+    bare: str  # without "ffmpeg:"
+    codec: str
+    pix_fmts: tuple[str, ...]
+    rates: tuple[Fraction, ...]
+    options: frozenset[str]
+    known: KnownEncoder
 
 
 def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str | None, width: int) -> str:
@@ -86,12 +91,9 @@ def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str 
     `container` is the output's, when the user named one. Raises ConfigError for an unknown encoder.
     """
     if settings.encoder is not None:
-        name = settings.encoder.removeprefix("ffmpeg:")
-        if name in _ROWS:
-            return _ROWS[name].codec
-        return _canonical(name, is_system=settings.encoder.startswith("ffmpeg:"))
+        return _look_up(settings.encoder).codec
     if settings.codec != "auto":
-        return settings.codec
+        return _CODECS.get(settings.codec, settings.codec)
     if container == "webm":
         return "vp9" if video.has_alpha else "av1"
     if container == "mov" and video.has_alpha and settings.crf is None and settings.encoder_preset is None:
@@ -100,19 +102,19 @@ def choose_codec(settings: UpscaleSettings, video: VideoInfo, *, container: str 
     return "h264" if is_plain and width <= _WIDEST_H264 else "hevc"
 
 
-def _canonical(name: str, *, is_system: bool) -> str:
-    """The codec an encoder makes: libav's own name for it, else read off names such as hevc_nvenc or libx264."""
-    try:
-        codec = Codec(name, "w")
-        if codec.type != "video":
-            raise ConfigError(f"encoder = {name}: makes no video; give an encoder of pictures, or --codec")
-        return codec.canonical_name
-    except (FFmpegError, ValueError) as e:
-        for part, codec in (("264", "h264"), ("265", "hevc"), ("hevc", "hevc"), ("av1", "av1"), ("vp9", "vp9")):
-            if is_system and part in name:
-                return codec
-        what = "of this build of PyAV" if not is_system else "known here"
-        raise ConfigError(f"encoder = {name}: no encoder {what}; give --codec, or ffmpeg:{name}") from e
+def _look_up(name: str) -> _Encoder:
+    """Ask PyAV's build, or the system's ffmpeg, for an encoder. Raises ConfigError when it has none of that name."""
+    if name.startswith(_SYSTEM):
+        bare = name.removeprefix(_SYSTEM)
+        said = system_encoder(bare)
+        pix_fmts = said.pix_fmts if said.device is None else _OF_DEVICES
+        codec, options, rates = said.codec, said.options, ()
+    else:
+        found = libav_encoder(name)
+        name = bare = found.name
+        codec, pix_fmts, options, rates = found.codec, found.pix_fmts, found.options, found.rates
+    known = KNOWN_ENCODERS.get(bare, KnownEncoder(codec=codec))
+    return _Encoder(name=name, bare=bare, codec=codec, pix_fmts=pix_fmts, rates=rates, options=options, known=known)
 
 
 def plan_encoder(
@@ -127,60 +129,74 @@ def plan_encoder(
 ) -> tuple[EncoderPlan, list[str]]:
     """Choose format and options for an output of `size` (height, width); returns the plan and what to tell the user.
 
-    Sizes become even where the encoder subsamples chroma and refuses odd ones. Raises ConfigError for options it
-    cannot take.
+    One more column or row makes a size even where the codec knows no odd ones. Raises ConfigError for options that
+    the encoder cannot take.
     """
-    name = settings.encoder or _OF_CODEC[codec]
-    bare = name.removeprefix("ffmpeg:")
-    settings = settings.for_encoder(bare)
-    row = _ROWS.get(bare, _Row(codec=codec))
+    encoder = _look_up(settings.encoder or USUAL_ENCODERS[codec])
+    settings = settings.for_encoder(encoder.bare)
     wanted = planar_layout(video.pix_fmt, with_alpha=True)
-    is_asked = not name.startswith("ffmpeg:") or bare in _ROWS
-    offered = offered_formats(bare, wanted, container=container) if is_asked else [video.layout.name]
-    if settings.pix_fmt is not None and settings.pix_fmt not in offered and not name.startswith("ffmpeg:"):
-        raise ConfigError(f"pix_fmt = {settings.pix_fmt}: {name} takes only {', '.join(offered)}; give one of them")
+    # whether another program's encoder takes alpha cannot be tried
+    could_be = wanted.opaque if encoder.name.startswith(_SYSTEM) else wanted
+    offered = offered_formats(encoder.bare, encoder.pix_fmts, could_be, container=container)
+    if settings.pix_fmt is not None and settings.pix_fmt not in offered:
+        known = ", ".join(offered)
+        raise ConfigError(f"pix_fmt = {settings.pix_fmt}: {encoder.name} takes only {known}; give one of them")
     pix_fmt = settings.pix_fmt or nearest_format(wanted, offered)
     layout = planar_layout(pix_fmt, with_alpha=wanted.has_alpha)
-    color, notes = target_color(video.color, wanted, layout, encoder=bare, matrix=settings.matrix)
+    color, notes = target_color(video.color, wanted, layout, codec=codec, matrix=settings.matrix)
     if settings.pix_fmt is None and loses_samples(wanted, layout):
-        notes.insert(0, f"{name} has no {wanted.name}: the output is {pix_fmt}")
+        notes.insert(0, f"{encoder.name} has no {wanted.name}: the output is {pix_fmt}")
     if wanted.has_alpha and not layout.has_alpha:
         notes.append(
             f"{codec} in {container} has no alpha: transparent pixels show their colours; {KEEPS_ALPHA} keeps it"
         )
     height, width = _even(codec, layout, size)
     if (height, width) != size:
-        notes.append(f"the encoder takes even sizes only: {width}x{height} instead of {size[1]}x{size[0]}")
-    light = encoder_params(bare, video)
+        grown = f"{width}x{height} instead of {size[1]}x{size[0]}"
+        notes.append(f"{codec} takes even sizes only: the last column or row is there twice, {grown}")
+    light = encoder_params(encoder.bare, video)
     plan = EncoderPlan(
-        name=name,
+        name=encoder.name,
         codec=codec,
         pix_fmt=pix_fmt,
         layout=layout,
         color=color,
         height=height,
         width=width,
-        rate=min(video.rate, _FASTEST.get(bare, video.rate)).limit_denominator(1001),
+        rate=_rate(video.rate, encoder),
         sample_aspect_ratio=sample_aspect_ratio,
-        options=_options(settings, name, row, layout, (height, width), color.siting, threads, light=light),
+        options=_options(settings, encoder, layout, (height, width), color.siting, threads, light=light),
         threads=threads,
         writes_light_levels=light is not None,
     )
     return plan, notes
 
 
+def is_proven(plan: EncoderPlan, settings: UpscaleSettings) -> bool:
+    """Whether tests have tried this encoder, driven in this way, in every container: it needs no rehearsal."""
+    known = KNOWN_ENCODERS.get(plan.name)
+    return known is not None and known.is_proven and not settings.encoder_options and settings.pix_fmt is None
+
+
+def _rate(rate: Fraction, encoder: _Encoder) -> Fraction:
+    """A rate that the encoder takes: nominal, for its own decisions only, since real times are given at the join."""
+    rate = min(rate, Fraction(_FASTEST)).limit_denominator(1001)
+    if encoder.rates:
+        return min(encoder.rates, key=lambda known: abs(known - rate))
+    return Fraction(round(rate)) if encoder.codec == "mpeg4" and rate.numerator > _MPEG4_CLOCK else rate
+
+
 def _even(codec: str, layout: PixelLayout, size: tuple[int, int]) -> tuple[int, int]:
     height, width = size
-    if codec not in ("h264", "hevc") or layout.kind != "yuv":
+    if codec not in _EVEN_ONLY or layout.kind != "yuv":
         return size
     down, across = layout.log2_chroma
-    return max(2, height - height % 2) if down else height, max(2, width - width % 2) if across else width
+    return height + height % 2 if down else height, width + width % 2 if across else width
 
 
 def _options(
     settings: UpscaleSettings,
-    name: str,
-    row: _Row,
+    encoder: _Encoder,
     layout: PixelLayout,
     size: tuple[int, int],
     siting: str,
@@ -188,63 +204,67 @@ def _options(
     *,
     light: tuple[str, str] | None,
 ) -> dict[str, str]:
-    options = dict(row.options)
-    bare = name.removeprefix("ffmpeg:")
-    supported = _supported(bare) if not name.startswith("ffmpeg:") else None
-    quality = row.quality or (_first(("crf", "cq", "global_quality"), supported) if settings.crf is not None else None)
-    if settings.crf is not None and quality is None:
+    """Everything the encoder is told. What the user orders goes before what we would say."""
+    known, name = encoder.known, encoder.name
+    options = dict(known.options)
+    quality = known.quality or _first(("crf", "cq", "global_quality"), encoder.options)
+    crf = known.crf if settings.crf is None else settings.crf
+    if settings.crf is not None and not quality:
         raise ConfigError(f"crf = {settings.crf}: {name} has no such setting; use --encoder-option")
-    crf = settings.crf if settings.crf is not None else row.crf
-    if quality is not None and crf is not None:
-        options[quality] = str(crf)
-    effort = row.effort or (_first(("preset",), supported) if settings.encoder_preset is not None else None)
-    if settings.encoder_preset is not None and effort is None:
+    if crf is not None:
+        options |= replace(known, quality=quality).for_quality(crf)
+    efforts = (known.effort,) if known.effort is not None else _first(("preset",), encoder.options)
+    if settings.encoder_preset is not None and not efforts:
         raise ConfigError(f"encoder_preset = {settings.encoder_preset}: {name} has no presets; leave it out")
-    preset = settings.encoder_preset or row.preset
-    if effort is not None and preset is not None:
-        options[effort] = preset
-    if bare == "ffv1" and min(size) >= _SLICED:
-        options["slices"] = "16"
-    if bare in _WRITES_SITING and layout.log2_chroma != (0, 0):
+    preset = settings.encoder_preset or known.preset
+    if preset is not None:
+        options |= dict.fromkeys(efforts, preset)
+    if known.writes_siting and layout.log2_chroma != (0, 0):
         options["chroma_sample_location"] = siting
-    if layout.has_alpha and bare in ("libvpx", "libvpx-vp9"):
-        options["auto-alt-ref"] = "0"  # which they refuse beside alpha
-    if bare == "prores_ks":
-        options["profile"] = "4" if layout.log2_chroma == (0, 0) else "3"
-    if bare == "libx265":
-        options["x265-params"] = f"log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={min(threads, 4)}"
+    options |= _by_format(encoder.bare, layout, size, threads)
     if light is not None:
-        options[light[0]] = _joined(options.get(light[0]), light[1])
+        options[light[0]] = _joined(options, *light)
     for key, value in settings.encoder_options.items():
         _refuse_whole_clip(key, value)
-        if supported is not None and key not in supported:
-            raise ConfigError(
-                f"encoder_option = {key}: {name} has no such option; look it up in ffmpeg -h encoder={bare}"
-            )
-        options[key] = _joined(options.get(key), value) if key.endswith("-params") else value
+        if key not in encoder.options and key not in common_options():
+            message = f"{name} has no such option; look it up in ffmpeg -h encoder={encoder.bare}"
+            raise ConfigError(f"encoder_option = {key}: {message}")
+        options[key] = _joined(options, key, value)
     return options
 
 
+def _by_format(encoder: str, layout: PixelLayout, size: tuple[int, int], threads: int) -> dict[str, str]:
+    """Options that follow from the picture's format."""
+    if encoder == "ffv1" and min(size) >= _SLICED:
+        return {"slices": "16"}
+    if encoder == "prores_ks":
+        return {"profile": "4" if layout.log2_chroma == (0, 0) else "3"}
+    if encoder == "dnxhd":  # DNxHR: any size, and the best quality of its format
+        is_444 = layout.log2_chroma == (0, 0)
+        return {"profile": "dnxhr_444" if is_444 else "dnxhr_hqx" if layout.depth > 8 else "dnxhr_hq"}
+    if encoder in ("libvpx", "libvpx-vp9") and layout.has_alpha:
+        return {"auto-alt-ref": "0"}  # which they refuse beside alpha
+    if encoder == "libx265":
+        return {"x265-params": f"log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={min(threads, 4)}"}
+    return {}
+
+
 def _refuse_whole_clip(key: str, value: str) -> None:
-    text = f"{key}={value}"
-    if key in _WHOLE_CLIP or (key.endswith("-params") and any(part in value for part in _WHOLE_CLIP_PARTS)):
-        raise ConfigError(f"encoder_option = {text}: needs the whole clip, but segments are encoded apart; use --crf")
+    """Raises ConfigError for what would have to be measured or rationed over all segments."""
+    is_list = key.endswith(("-params", "opts"))
+    inner = [part.partition("=")[0].strip() for part in value.split(":")] if is_list else []
+    if key in _WHOLE_CLIP or any(name in _WHOLE_CLIP or name.startswith("vbv") for name in inner):
+        message = "needs the whole clip, but segments are encoded apart; use --crf"
+        raise ConfigError(f"encoder_option = {key}={value}: {message}")
 
 
-def _supported(encoder: str) -> set[str]:
-    try:
-        found = av.CodecContext.create(encoder, "w").supported_options
-    except (FFmpegError, ValueError) as e:
-        raise ConfigError(f"encoder = {encoder}: no encoder of this build of PyAV; see --codec") from e
-    return {option.name for option in (*found.generic, *found.private)}
+def _first(names: Sequence[str], options: frozenset[str]) -> tuple[str, ...]:
+    return next(((name,) for name in names if name in options), ())
 
 
-def _first(names: tuple[str, ...], supported: set[str] | None) -> str | None:
-    return next((name for name in names if supported is None or name in supported), None)
-
-
-def _joined(own: str | None, more: str) -> str:
-    return f"{own}:{more}" if own else more
+def _joined(options: Mapping[str, str], key: str, value: str) -> str:
+    """The value added to what is there, where it is a list; else the value."""
+    return f"{options[key]}{_LISTS[key]}{value}" if key in options and key in _LISTS else value
 
 
 def quiet_encoders() -> None:

@@ -1,11 +1,11 @@
 """The pixel format of the output, and what its values mean: as near to the source's as the encoder allows."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
 import av
-from av.codec import Codec
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
@@ -24,16 +24,29 @@ _OPENS_WITH_ALPHA = {
 }
 
 
-def offered_formats(encoder: str, wanted: PixelLayout, *, container: str) -> list[str]:
-    """Names of the formats an encoder takes that we can make, without the deprecated yuvj.
+def _bt601(color: ColorSpec) -> ColorSpec:
+    return color if color.matrix in (5, 6) else replace(color, matrix=6)
 
-    Those with alpha only where `wanted` has it and the container can hold it. Raises ConfigError for no encoder.
+
+# What a codec's standard fixes, so that no tag can say otherwise, and decoders look for none.
+_FIXED_COLORS: dict[str, Callable[[ColorSpec], ColorSpec]] = {
+    "mjpeg": lambda color: replace(_bt601(color), full_range=True, siting="center"),
+    "ljpeg": lambda color: replace(_bt601(color), full_range=True, siting="center"),
+    "vp8": lambda color: replace(_bt601(color), full_range=False),
+    "mpeg1video": lambda color: replace(color, full_range=False, siting="center"),
+    "mpeg2video": lambda color: replace(color, full_range=False, siting="left"),
+    "mpeg4": lambda color: replace(color, full_range=False),
+    "dnxhd": lambda color: replace(color, matrix=1, full_range=False),
+    "prores": lambda color: replace(color, full_range=False),
+}
+
+
+def offered_formats(encoder: str, taken: Sequence[str], wanted: PixelLayout, *, container: str) -> list[str]:
+    """The formats among those `taken` by an encoder that we can make, without the deprecated yuvj.
+
+    Those with alpha only where `wanted` has it and the container can hold it.
     """
-    try:
-        found = Codec(encoder, "w").video_formats or []
-    except (FFmpegError, ValueError) as e:
-        raise ConfigError(f"encoder = {encoder}: no encoder of this build of PyAV; see --codec") from e
-    names = [f.name for f in found if not f.name.startswith("yuvj")]
+    names = [name for name in taken if not name.startswith("yuvj")]
     if encoder == "libx264":  # its gray forgets the matrix, and is decoded as 4:2:0 anyway
         names = [name for name in names if not name.startswith("gray")]
     is_alpha_held = encoder not in _ALPHA_IN_MATROSKA_ONLY or container in ("mkv", "webm")
@@ -94,7 +107,7 @@ def loses_samples(wanted: PixelLayout, layout: PixelLayout) -> bool:
 
 
 def target_color(
-    source: ColorSpec, wanted: PixelLayout, layout: PixelLayout, *, encoder: str, matrix: Matrix
+    source: ColorSpec, wanted: PixelLayout, layout: PixelLayout, *, codec: str, matrix: Matrix
 ) -> tuple[ColorSpec, list[str]]:
     """The colour of the output, and what to say of it: the source's, but for what its format cannot say.
 
@@ -116,7 +129,13 @@ def target_color(
         notes.append(f"RGB becomes {layout.name} with the BT.709 matrix")
     elif layout.kind == "rgb":
         color = replace(color, matrix=0, full_range=True)
-    if encoder == "prores_ks" and color.full_range:
-        color = replace(color, full_range=False)
-        notes.append("ProRes has no full range: the output is limited range")
-    return color, notes
+    fix = _FIXED_COLORS.get(codec)
+    if fix is None or layout.kind != "yuv":
+        return color, notes
+    fixed = fix(color)
+    name = "BT.709" if fixed.matrix == 1 else "BT.601"
+    only = [f"the {name} matrix"] if fixed.matrix != color.matrix else []
+    only += ["full range" if fixed.full_range else "limited range"] if fixed.full_range != color.full_range else []
+    if only:
+        notes.append(f"{codec} knows only {' and '.join(only)}: colours are converted to that")
+    return fixed, notes

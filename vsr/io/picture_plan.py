@@ -27,7 +27,7 @@ def plan_pictures(
     packed = {"gray": "gray", "gbrp": "rgb", "gbrap": "rgba"}[name]
     if is_deep:
         packed += {"gray": "16", "rgb": "48", "rgba": "64"}[packed] + ("be" if kind == "png" else "le")
-    color, notes = target_color(video.color, wanted, layout, encoder=kind, matrix=matrix)
+    color, notes = target_color(video.color, wanted, layout, codec=kind, matrix=matrix)
     color = replace(color, full_range=True)
     if color.transfer not in HDR_TRANSFERS:
         color = replace(color, transfer=_SRGB)

@@ -55,7 +55,7 @@ def reported_delay(segment: SegmentFile) -> int:
 def open_segment(segment: SegmentFile) -> InputContainer:
     """Open a finished segment. Raises MediaError when it cannot be read."""
     try:
-        return av.open(str(segment.path.absolute()), "r", format="matroska")
+        return av.open(str(segment.path.absolute()), "r", container_options={"format_whitelist": "matroska,webm,mov"})
     except (FFmpegError, ValueError, OSError) as e:
         raise MediaError(f"{segment.path}: a finished segment cannot be read; run the same command again") from e
 

@@ -1,10 +1,12 @@
 """Encoding: frames into segment files, each with an encoder of its own, so that its bytes depend on its frames only."""
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +39,7 @@ class FinishedSegment:
 
 
 class SegmentEncoder(Protocol):
-    """Makes one segment file: Matroska, one packet a frame, frame k at time k."""
+    """Makes one segment file: one packet a frame, frame k at time k."""
 
     def write(self, planes: Sequence[Plane]) -> None: ...
     def close(self) -> None: ...
@@ -93,11 +95,31 @@ class VideoSink:
         self._on_finished(FinishedSegment(index=index, pts=tuple(pts), last_crc=crc))
 
 
-def open_encoder(plan: EncoderPlan, path: Path, cancel: Cancel) -> SegmentEncoder:
-    """A fresh encoder that writes `path` until `cancel` is set. Raises MediaError when it refuses to."""
-    if plan.name.startswith("ffmpeg:"):
-        return SystemEncoder(plan, path)
+def open_encoder(plan: EncoderPlan, path: Path, cancel: Cancel, *, limit: float | None = None) -> SegmentEncoder:
+    """A fresh encoder that writes `path` until `cancel` is set. Raises MediaError when it refuses to.
+
+    `limit`: seconds after which another process that encodes is given up.
+    """
+    if plan.is_system:
+        return SystemEncoder(plan, path, cancel, limit=limit)
     return _LibavEncoder(plan, path, cancel)
+
+
+def segment_muxer(plan: EncoderPlan) -> str:
+    """The format of an encoder's segments: Matroska, or mov for what Matroska does not hold. Raises MediaError."""
+    return "matroska" if plan.is_system else _segment_muxer(plan.name)
+
+
+@cache
+def _segment_muxer(encoder: str) -> str:
+    for name in ("matroska", "mov"):
+        try:
+            with av.open(io.BytesIO(), "w", format=name) as trial:
+                trial.add_stream(encoder)
+        except (FFmpegError, ValueError):
+            continue
+        return name
+    raise MediaError(f"{encoder}: what it makes fits into none of mp4, mov, mkv and webm; choose another --encoder")
 
 
 def configure(context: VideoCodecContext, plan: EncoderPlan) -> None:
@@ -114,10 +136,9 @@ def configure(context: VideoCodecContext, plan: EncoderPlan) -> None:
     context.options = dict(plan.options)
 
 
-def rehearse(plan: EncoderPlan) -> None:
-    """Open the encoder on nothing, so that what it refuses is known before the first frame. Raises MediaError."""
-    if plan.name.startswith("ffmpeg:"):
-        SystemEncoder.rehearse(plan)
+def try_to_open(plan: EncoderPlan) -> None:
+    """Open an encoder of PyAV's build on nothing. Raises MediaError with its own reason when it refuses."""
+    if plan.is_system:
         return
     quiet_encoders()
     with _libav_errors() as lines, _no_stderr():
@@ -133,13 +154,15 @@ def rehearse(plan: EncoderPlan) -> None:
 @contextmanager
 def _libav_errors() -> Iterator[list[tuple[int, str, str]]]:
     """What libav logs as an error meanwhile: (level, from, text). PyAV keeps none unless a level is set."""
-    before = libav_log.get_level()
+    before, is_terse = libav_log.get_level(), libav_log.get_skip_repeated()
     libav_log.set_level(libav_log.ERROR)
+    libav_log.set_skip_repeated(False)  # else what was said once today is not said again
     try:
         with libav_log.Capture() as lines:
             yield lines
     finally:
         libav_log.set_level(before)
+        libav_log.set_skip_repeated(is_terse)
 
 
 @contextmanager
@@ -160,7 +183,8 @@ def _no_stderr() -> Iterator[None]:
 
 
 def _refusal(plan: EncoderPlan, error: Exception, lines: list[str]) -> str:
-    reason = "; ".join(line.strip().rstrip(".") for line in lines if line.strip())
+    told = [line.strip().rstrip(".") for text in lines for line in text.splitlines() if line.strip()]
+    reason = "; ".join(told)
     reason = reason or getattr(error, "strerror", None) or str(error)
     what = f"{plan.name} refuses {plan.width}x{plan.height} {plan.pix_fmt}: {reason}"
     return f"{what}; choose another --codec, --size or --encoder-option"
@@ -199,7 +223,7 @@ class _LibavEncoder:
         self._packets = 0
         self._frames = FrameMaker(plan)
         try:
-            self._container = av.open(str(path.absolute()), "w", format="matroska")
+            self._container = av.open(str(path.absolute()), "w", format=segment_muxer(plan))
             stream = self._container.add_stream(plan.name, rate=plan.rate)
             assert isinstance(stream, VideoStream)
             self._stream = stream
@@ -211,7 +235,11 @@ class _LibavEncoder:
 
     def write(self, planes: Sequence[Plane]) -> None:
         """Encode one frame: planes (h, w) of the plan's layout."""
-        self._mux(self._frames.make(planes))
+        try:
+            frame = self._frames.make(planes)
+        except (FFmpegError, OSError, ValueError) as e:  # what swscale cannot lay out
+            raise self._failed(e) from e
+        self._mux(frame)
 
     def close(self) -> None:
         """Drain the encoder and write the file's end. Raises MediaError unless every frame gave one packet."""
@@ -240,6 +268,7 @@ class _LibavEncoder:
         try:
             for packet in self._stream.codec_context.encode_lazy(frame):
                 packet.stream = self._stream
+                packet.duration = packet.duration or 1  # mov hides a last packet that lasts no time
                 self._packets += 1
                 self._container.mux(packet)
                 self._cancel.check()  # draining a slow encoder takes seconds
@@ -247,5 +276,6 @@ class _LibavEncoder:
             raise self._failed(e) from e
 
     def _failed(self, error: Exception) -> MediaError:
-        otherwise = f"{self._plan.name} failed: {error}; choose another --encoder or --codec"
-        return MediaError(f"{self._path.parent}: {why_not_written(error, otherwise)}")
+        reason = getattr(error, "strerror", None) or str(error)
+        otherwise = f"{self._plan.name} failed: {reason}"
+        return MediaError(f"{self._path.parent}: {why_not_written(error, f'{otherwise}; choose another --encoder')}")

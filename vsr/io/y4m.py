@@ -19,7 +19,7 @@ def plan_y4m(
     """Pictures of `size` (height, width) as they are, and what to tell the user: the header says little of them."""
     pix_fmt = nearest_format(video.layout, _FORMATS)
     layout = planar_layout(pix_fmt)
-    color, notes = target_color(video.color, video.layout, layout, encoder=Y4M_CODEC, matrix=matrix)
+    color, notes = target_color(video.color, video.layout, layout, codec=Y4M_CODEC, matrix=matrix)
     if video.has_alpha:
         notes.append("y4m has no alpha: transparent pixels show their colours")
     rate = video.rate.limit_denominator(1001)
