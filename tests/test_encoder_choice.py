@@ -16,7 +16,7 @@ from vsr.events import Event, NoteEvent, PlanEvent
 from vsr.io.container import CONTAINERS
 from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.known_encoders import KNOWN_ENCODERS, common_options, libav_encoder
-from vsr.io.pixels import planar_layout
+from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.system_ffmpeg import system_encoder
 from vsr.loading import prepare
@@ -35,7 +35,7 @@ def clip(tmp_path_factory) -> Path:
 def plan(clip: Path, *, size: tuple[int, int] = (96, 128), **settings) -> tuple[EncoderPlan, list[str]]:
     chosen, video = UpscaleSettings(**settings), probe(clip).video
     codec = choose_codec(chosen, video, container=None, width=size[1])
-    return plan_encoder(chosen, video, codec=codec, size=size, sample_aspect_ratio=None, threads=1)
+    return plan_encoder(chosen, video, codec=codec, container="mkv", size=size, sample_aspect_ratio=None, threads=1)
 
 
 def run(clip: Path, output: Path, nearest: Path, **changes) -> tuple[str | None, list[Event]]:
@@ -242,7 +242,9 @@ def test_the_rate_told_is_one_the_encoder_takes(clip, encoder, rate, taken):
     video = replace(probe(clip).video, rate=rate)
     settings = UpscaleSettings(encoder=encoder)
     codec = choose_codec(settings, video, container=None, width=128)
-    made, _ = plan_encoder(settings, video, codec=codec, size=(96, 128), sample_aspect_ratio=None, threads=1)
+    made, _ = plan_encoder(
+        settings, video, codec=codec, container="mkv", size=(96, 128), sample_aspect_ratio=None, threads=1
+    )
     assert made.rate == taken
 
 

@@ -1,54 +1,23 @@
-"""Every encoder through segments, join and check: frames, times, tags, depth, order; and what is refused beforehand."""
+"""Every encoder through segments, join and check: frames, times, tags, depth, order."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from tests.media_maker import HD, SD, make_clip, number_of, numbered_planes
-from vsr.frames import ColorSpec, MediaInfo, PixelLayout, Plane, SegmentFile
-from vsr.io.container import plan_streams
-from vsr.io.encoders import EncoderPlan, choose_codec, plan_encoder
-from vsr.io.join import Joined, join
-from vsr.io.pixels import PlaneReader, planar_layout
+from tests.encoder_runs import ASPECT, BASE, FULL, GROUPS, WIDE, Case, card, encoded, joined_into, planned
+from tests.media_maker import HD, SD, make_clip, number_of
+from vsr.frames import MediaInfo
+from vsr.io.encoders import EncoderPlan
+from vsr.io.pixel_formats import planar_layout
+from vsr.io.pixels import PlaneReader
 from vsr.io.probe import probe
-from vsr.io.sink import open_encoder
-from vsr.settings import UpscaleSettings
-from vsr.stage import Cancel
 from vsr.verify import check_output
-
-BASE = Fraction(1, 90_000)
-GROUPS = [[1000 + 3600 * k + 911 * (k % 3) for k in range(a, b)] for a, b in ((0, 6), (6, 11), (11, 14))]  # uneven
-ASPECT = Fraction(16, 11)
-WIDE = ColorSpec(matrix=9, primaries=9, transfer=16, full_range=False, siting="topleft")  # HDR10's
-
-FULL = replace(HD, full_range=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """An encoder, what it is given, and what must come out."""
-
-    encoder: str
-    containers: Sequence[str]
-    given: str = "yuv420p"
-    made: str | None = None  # layout; None is as given
-    color: ColorSpec = HD
-    size: tuple[int, int] = (48, 64)
-    reorders: bool = False
-    options: tuple[tuple[str, str], ...] = ()
-    written: ColorSpec | None = None  # None is `color`
-
-    def __str__(self) -> str:
-        color = {HD: "hd", SD: "sd", WIDE: "hdr"}.get(self.color, "full")
-        return f"{self.encoder}-{self.given}-{color}"
-
 
 ALL = ("mp4", "mov", "mkv", "webm")
 MPEG = ("mp4", "mov", "mkv")
@@ -115,47 +84,6 @@ def source(tmp_path_factory) -> MediaInfo:
     return probe(make_clip(tmp_path_factory.mktemp("source") / "in.mkv", frames=3))
 
 
-def planned(info: MediaInfo, case: Case, **settings) -> tuple[EncoderPlan, MediaInfo]:
-    """The plan for frames of a case, and the source as if it were one of them."""
-    layout = planar_layout(case.given)
-    video = replace(
-        info.video,
-        layout=layout,
-        color=case.color,
-        time_base=BASE,
-        first_pts=GROUPS[0][0],
-        height=case.size[0],
-        width=case.size[1],
-    )
-    chosen = UpscaleSettings(encoder=case.encoder, encoder_options=dict(case.options), **settings)
-    codec = choose_codec(chosen, video, container=None, width=case.size[1])
-    plan, _ = plan_encoder(chosen, video, codec=codec, size=case.size, sample_aspect_ratio=ASPECT, threads=1)
-    return plan, replace(info, video=video, duration=None)
-
-
-def card(number: int, layout: PixelLayout, size: tuple[int, int]) -> list[Plane]:
-    """Planes of a picture that shows its number; in RGB, the same in all three."""
-    luma = numbered_planes(number, "gray" if layout.depth == 8 else f"gray{layout.depth}le", size)
-    samples = np.frombuffer(memoryview(luma.planes[0]), layout.dtype).reshape(size[0], -1)[:, : size[1]]
-    if layout.kind == "rgb":
-        return [samples] * 3
-    others = layout.plane_sizes(*size)[1:]
-    return [samples, *(np.full(shape, 1 << (layout.depth - 1), layout.dtype) for shape in others)]
-
-
-def encoded(plan: EncoderPlan, folder: Path) -> list[SegmentFile]:
-    made, number = [], 0
-    for index, group in enumerate(GROUPS):
-        path = folder / f"{index:06d}.mkv"
-        encoder = open_encoder(plan, path, Cancel())
-        for _ in group:
-            encoder.write(card(number, plan.layout, (plan.height, plan.width)))
-            number += 1
-        encoder.close()
-        made.append(SegmentFile(path=path, pts=tuple(group)))
-    return made
-
-
 def visible(frame: VideoFrame) -> VideoFrame:
     """The same with luma as its first plane."""
     return frame.reformat(format="yuv444p") if frame.format.is_rgb else frame
@@ -170,13 +98,6 @@ def differences(plan: EncoderPlan, frames: Sequence[VideoFrame]) -> Iterator[flo
         yield float(np.abs(samples - given).mean())
 
 
-def joined_into(
-    container: str, plan: EncoderPlan, info: MediaInfo, segments: list[SegmentFile], output: Path
-) -> Joined:
-    streams = plan_streams(info, container, plan.codec)
-    return join(info, streams, segments, output, container=container, picture=plan, cancel=Cancel())
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_frame_comes_back_in_order_at_its_time_with_its_tags(tmp_path, source, ffmpeg, case: Case):
     plan, info = planned(source, case)
@@ -189,6 +110,7 @@ def test_every_frame_comes_back_in_order_at_its_time_with_its_tags(tmp_path, sou
         assert check_output(output, joined_into(container, plan, info, segments, output)) == [], container
         tick = 0 if container in ("mp4", "mov") else Fraction(1, 2000)
         with av.open(str(output)) as file:
+            assert file.streams.video[0].sample_aspect_ratio == ASPECT, container
             frames = list(file.decode(video=0))
             assert [number_of(picture) for picture in map(visible, frames)] == list(range(14)), container
             assert max(differences(plan, frames)) < 8, container

@@ -18,7 +18,7 @@ from vsr.errors import Cancelled, ConfigError, MediaError
 from vsr.io import ffmpeg, system_ffmpeg
 from vsr.io.encoders import EncoderPlan
 from vsr.io.ffmpeg import SystemEncoder
-from vsr.io.pixels import planar_layout
+from vsr.io.pixel_formats import planar_layout
 from vsr.io.system_ffmpeg import find_ffmpeg, system_encoder
 from vsr.stage import Cancel
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from av.container import InputContainer, OutputContainer
@@ -14,8 +15,9 @@ from vsr.errors import MediaError
 from vsr.frames import MediaInfo, StreamPlan
 from vsr.io.container import Container, ExpectedStream, add_stream, cover_type, kept_language
 from vsr.io.copies import CopiedStream, Track, open_track
+from vsr.io.matroska import declare_aspect, roomy_title
 from vsr.io.opening import open_input, packets_of
-from vsr.io.picture import Picture, loses_aspect, scaled_matrix
+from vsr.io.picture import Picture, scaled_matrix
 from vsr.io.schedule import Schedule, movie_timescale
 from vsr.io.tags import file_tags, is_quicktime, start_and_title, stream_tags
 
@@ -32,7 +34,7 @@ class Assembled:
     copies: tuple[CopiedStream, ...]
     picture: Picture
     display_matrix: tuple[int, ...] | None
-    sample_aspect_ratio: Fraction | None  # None where the file cannot say it
+    sample_aspect_ratio: Fraction | None
     mastering_display: tuple[int, ...] | None
     content_light: tuple[int, int] | None
     pts: Sequence[int]  # of the video's frames as written, in ticks, rising
@@ -108,17 +110,28 @@ class Assembly:
         video.time_base = self.schedule.time_base
         if picture.sample_aspect_ratio is not None:
             video.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
-            if loses_aspect(picture, self.container):
-                self.notes.append(
-                    f"{self.container} with {picture.codec} cannot say that pixels are not square "
-                    f"({picture.sample_aspect_ratio}): players will show them so; --size makes them square"
-                )
         if expected.codec == "hevc" and self.container in ("mp4", "mov"):
             video.codec_context.codec_tag = "hvc1"  # the only name that Apple's players take
         video.set_display_matrix(scaled_matrix(self.info, picture))
         alpha = {key: value for key, value in video.metadata.items() if key.lower() == "alpha_mode"}
         self._describe(video, expected, original)
         video.metadata.update(alpha)  # Matroska's sign that alpha lies beside the packets
+        if self._aspect_left is not None:
+            video.metadata["title"] = roomy_title(video.metadata.get("title", ""))
+
+    @property
+    def _aspect_left(self) -> Fraction | None:
+        """The shape of pixels, where the muxer cannot be told of it."""
+        ratio = self.picture.sample_aspect_ratio
+        return ratio if self.container in ("mkv", "webm") and ratio != 1 else None
+
+    def finish(self, output: Path) -> None:
+        """Write into the closed file what its muxer could not."""
+        ratio = self._aspect_left
+        if ratio is not None:
+            original = self.source.streams[self.info.video.index]
+            title = stream_tags(original.metadata, self.container).get("title", "")
+            declare_aspect(output, title=title, size=(self.picture.height, self.picture.width), aspect=ratio)
 
     def _describe(self, added: Stream, expected: ExpectedStream, original: Stream) -> None:
         added.metadata.clear()
@@ -180,7 +193,7 @@ class Assembly:
             display_matrix=scaled_matrix(self.info, picture),
             mastering_display=self.info.video.mastering_display,
             content_light=self.info.video.content_light,
-            sample_aspect_ratio=None if loses_aspect(picture, self.container) else picture.sample_aspect_ratio,
+            sample_aspect_ratio=picture.sample_aspect_ratio,
             pts=schedule.pts,
             time_base=schedule.time_base,
             end=schedule.end * schedule.time_base,

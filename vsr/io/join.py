@@ -106,6 +106,7 @@ class _Join:
             assembly.copy_covers(file)
             self._mux(file, video, tracks, delay)
             file.close()
+            assembly.finish(output)
             is_whole = True
         finally:
             if not is_whole:

@@ -1,12 +1,9 @@
-"""What the joined picture must look like, and what containers can say of it."""
+"""What the joined picture must look like."""
 
 from fractions import Fraction
 from typing import Protocol
 
 from vsr.frames import ColorSpec, MediaInfo
-from vsr.io.container import Container
-
-_KEEPS_SAR_IN_MATROSKA = ("h264", "hevc")  # they say it themselves; PyAV 18 cannot make the muxer say it
 
 
 class Picture(Protocol):
@@ -45,9 +42,3 @@ def moved_matrix(matrix: tuple[int, ...], height: int, width: int) -> tuple[int,
     across = min(0, matrix[0] * width) + min(0, matrix[3] * height)
     down = min(0, matrix[1] * width) + min(0, matrix[4] * height)
     return (*matrix[:6], -across, -down, matrix[8])
-
-
-def loses_aspect(picture: Picture, container: Container) -> bool:
-    """Whether the file cannot say that the picture's pixels are not square."""
-    ratio = picture.sample_aspect_ratio
-    return ratio not in (None, 1) and container in ("mkv", "webm") and picture.codec not in _KEEPS_SAR_IN_MATROSKA
