@@ -31,7 +31,7 @@ class Case:
     """An encoder, what it is given, and what must come out."""
 
     encoder: str
-    containers: Sequence[str]
+    containers: Sequence[str] = ()
     given: str = "yuv420p"
     made: str | None = None  # layout; None is as given
     color: ColorSpec = HD

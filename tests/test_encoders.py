@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from tests.encoder_runs import ASPECT, BASE, FULL, GROUPS, WIDE, Case, card, encoded, joined_into, planned
+from tests.encoders_table import rows, table
 from tests.media_maker import HD, SD, make_clip, number_of
 from vsr.frames import MediaInfo
 from vsr.io.encoders import EncoderPlan
@@ -141,3 +143,8 @@ def test_every_frame_comes_back_in_order_at_its_time_with_its_tags(tmp_path, sou
         )
         assert run.stderr == "", container
         assert sum(not line.startswith("#") for line in run.stdout.splitlines()) == 14
+
+
+def test_the_documented_table_is_what_comes_out(tmp_path):
+    documented = (Path(__file__).parent.parent / "docs" / "encoders.md").read_text(encoding="utf-8")
+    assert table(rows(tmp_path)) in documented

@@ -343,3 +343,20 @@ def test_the_ffmpeg_tool_reads_what_comes_out(piped, tmp_path):
     done = subprocess.run(command, input=run.out, capture_output=True, check=True)
     assert not done.stderr
     assert len([line for line in done.stdout.decode().splitlines() if not line.startswith("#")]) == 14
+
+
+def test_the_shape_of_pixels_goes_where_a_file_can_be_changed_or_the_codec_tells_it(piped, tmp_path, nearest):
+    clip = make_clip(tmp_path / "in.mkv", frames=4, aspect=Fraction(16, 11), title="film")
+    run = piped(container="mkv", codec="ffv1")
+    run.run(clip.read_bytes())
+    assert "in a pipe cannot say that pixels of ffv1 are not square (16/11)" in run.notes()
+    with av.open(io.BytesIO(run.out)) as file:
+        assert file.streams.video[0].metadata["title"] == "film"
+    settings = UpscaleSettings(model=str(nearest), scale=Fraction(2), codec="ffv1")
+    feeding = threading.Thread(target=run._feed, args=(clip.read_bytes(),))
+    feeding.start()
+    upscale_video(run.source, tmp_path / "out.mkv", settings=settings)
+    feeding.join()
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        video = file.streams.video[0]
+        assert (video.sample_aspect_ratio, video.metadata["title"]) == (Fraction(16, 11), "film")

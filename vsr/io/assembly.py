@@ -24,6 +24,8 @@ from vsr.io.tags import file_tags, is_quicktime, start_and_title, stream_tags
 if TYPE_CHECKING:
     from av.container.core import Chapter  # the stubs' name for a dict
 
+_TELLS_ASPECT = ("h264", "hevc")  # in every packet's own words
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
@@ -34,7 +36,7 @@ class Assembled:
     copies: tuple[CopiedStream, ...]
     picture: Picture
     display_matrix: tuple[int, ...] | None
-    sample_aspect_ratio: Fraction | None
+    sample_aspect_ratio: Fraction | None  # None where the file cannot say it
     mastering_display: tuple[int, ...] | None
     content_light: tuple[int, int] | None
     pts: Sequence[int]  # of the video's frames as written, in ticks, rising
@@ -57,6 +59,7 @@ class Assembly:
     expected: Sequence[ExpectedStream]
     chapters: "list[Chapter]"
     notes: list[str] = field(default_factory=list)
+    is_pipe: bool = False  # what is written cannot be changed afterwards
 
     def options(self) -> dict[str, str]:
         """What the muxer is to be told."""
@@ -116,7 +119,12 @@ class Assembly:
         alpha = {key: value for key, value in video.metadata.items() if key.lower() == "alpha_mode"}
         self._describe(video, expected, original)
         video.metadata.update(alpha)  # Matroska's sign that alpha lies beside the packets
-        if self._aspect_left is not None:
+        if self._aspect_kept != picture.sample_aspect_ratio:
+            self.notes.append(
+                f"{self.container} in a pipe cannot say that pixels of {picture.codec} are not square "
+                f"({picture.sample_aspect_ratio}): players will show them so; --size makes them square"
+            )
+        if self._aspect_left is not None and not self.is_pipe:
             video.metadata["title"] = roomy_title(video.metadata.get("title", ""))
 
     @property
@@ -125,10 +133,16 @@ class Assembly:
         ratio = self.picture.sample_aspect_ratio
         return ratio if self.container in ("mkv", "webm") and ratio != 1 else None
 
+    @property
+    def _aspect_kept(self) -> Fraction | None:
+        """The shape of pixels that the file will tell."""
+        is_lost = self.is_pipe and self._aspect_left is not None and self.picture.codec not in _TELLS_ASPECT
+        return None if is_lost else self.picture.sample_aspect_ratio
+
     def finish(self, output: Path) -> None:
         """Write into the closed file what its muxer could not."""
         ratio = self._aspect_left
-        if ratio is not None:
+        if ratio is not None and not self.is_pipe:
             original = self.source.streams[self.info.video.index]
             title = stream_tags(original.metadata, self.container).get("title", "")
             declare_aspect(output, title=title, size=(self.picture.height, self.picture.width), aspect=ratio)
@@ -193,7 +207,7 @@ class Assembly:
             display_matrix=scaled_matrix(self.info, picture),
             mastering_display=self.info.video.mastering_display,
             content_light=self.info.video.content_light,
-            sample_aspect_ratio=picture.sample_aspect_ratio,
+            sample_aspect_ratio=self._aspect_kept,
             pts=schedule.pts,
             time_base=schedule.time_base,
             end=schedule.end * schedule.time_base,

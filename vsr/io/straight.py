@@ -84,7 +84,10 @@ class StraightSink:
                 elif output is not None:
                     output.relieve()
             if output is not None:
-                self.assembled = output.finish(self._info)
+                assembled = output.finish(self._info)
+                if isinstance(self._target, Path):
+                    output.assembly.finish(self._target)
+                self.assembled = assembled
         except (FFmpegError, OSError, ValueError) as e:
             raise self._failed(e) from e
         finally:
@@ -116,6 +119,7 @@ class StraightSink:
             expected=expected_streams(self._plan, self._container, self._encoder.codec),
             chapters=list(kept_chapters(source.container, schedule)),
             notes=notes,
+            is_pipe=isinstance(self._target, Outflow),
         )
         output = _Output(assembly, self._encoder, self._target, source, self._cancel)
         if info.pipe is not None:
@@ -138,7 +142,7 @@ class _Output:
         self, assembly: Assembly, encoder: EncoderPlan, target: Path | Outflow, source: SinglePass, cancel: Cancel
     ) -> None:
         self.muxed = 0  # packets of the picture
-        self._assembly = assembly
+        self.assembly = assembly
         self._encoder = encoder
         self._source = source
         self._cancel = cancel
@@ -178,8 +182,8 @@ class _Output:
             self._mux_picture(is_last=False)
 
     def _written_time(self, pts: int) -> int:
-        source, schedule = self._assembly.info.video.time_base, self._schedule
-        if self._assembly.container != "y4m":
+        source, schedule = self.assembly.info.video.time_base, self._schedule
+        if self.assembly.container != "y4m":
             return round((pts * source + schedule.shift) / schedule.time_base)
         self._first = pts if self._first is None else self._first
         self._uneven = max(self._uneven, abs((pts - self._first) * source - len(self._times) * schedule.time_base))
@@ -197,7 +201,7 @@ class _Output:
         if made != len(self._times):
             what = f"made {made} packets of {len(self._times)} frames"
             raise MediaError(f"{self._encoder.name}: {what}; choose another --encoder or --codec")
-        self._schedule = close_schedule(self._schedule, info, self._assembly.container)
+        self._schedule = close_schedule(self._schedule, info, self.assembly.container)
         while self._held:
             self._mux_picture(is_last=len(self._held) == 1)
         self._copy(until=math.inf)
@@ -205,11 +209,11 @@ class _Output:
             self._mux_copy(packet)
         self._file.close()
         if self._before_zero:
-            self._assembly.notes.append(f"{self._before_zero} packets lie before zero, and nut cannot hold them")
+            self.assembly.notes.append(f"{self._before_zero} packets lie before zero, and nut cannot hold them")
         if self._uneven > 1 / self._encoder.rate:
             what = f"frames lie up to {float(self._uneven):.3f} s from their times"
-            self._assembly.notes.append(f"{what}: y4m has one rate, the source has not; use --container nut")
-        return self._assembly.result(self._tracks, self._schedule)
+            self.assembly.notes.append(f"{what}: y4m has one rate, the source has not; use --container nut")
+        return self.assembly.result(self._tracks, self._schedule)
 
     def abandon(self) -> None:
         """Close what is not whole."""
@@ -234,7 +238,7 @@ class _Output:
             self._delay = 0 if packet.dts is None else frame - packet.dts
         if self.muxed - frame > self._delay:
             raise MediaError(f"{self._encoder.name}: reorders frames more than it says; choose another --codec")
-        schedule, container = self._schedule, self._assembly.container
+        schedule, container = self._schedule, self.assembly.container
         place_picture(packet, schedule, self.muxed, frame, container=container, delay=self._delay, is_last=is_last)
         if container == "nut":
             packet.dts = self._decoded.latest_time(frame, self._times, ahead=self.muxed - self._delay)
@@ -257,7 +261,7 @@ class _Output:
             self._ready.extend(self._copies.add(packet))
 
     def _mux_copy(self, packet: Packet) -> None:
-        if self._assembly.container == "nut" and min(packet.pts or 0, packet.dts or 0) < 0:
+        if self.assembly.container == "nut" and min(packet.pts or 0, packet.dts or 0) < 0:
             self._before_zero += 1  # what was not there when it was decided by how much all move up
             return
         self._file.mux(packet)
