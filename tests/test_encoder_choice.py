@@ -13,6 +13,7 @@ from tests.media_maker import HD, make_clip, number_of
 from vsr.engine.render import Renderer
 from vsr.errors import ConfigError, VsrError
 from vsr.events import Event, NoteEvent, PlanEvent
+from vsr.frames import ColorSpec
 from vsr.io.container import CONTAINERS
 from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.known_encoders import KNOWN_ENCODERS, common_options, libav_encoder
@@ -291,3 +292,21 @@ def test_the_padding_repeats_the_edge_and_moves_nothing(nearest):
         assert torch.equal(other[:, :33, :47], one)
         assert torch.equal(other[:, 33, :47], one[:, 32])
         assert torch.equal(other[:, :33, 47], one[:, :, 46])
+
+
+def test_light_levels_that_a_codecs_segments_cannot_hold_are_announced(tmp_path, nearest):
+    """DNxHR's segments are mov; what says light levels there is written by no muxer of ours."""
+    params = "hdr10=1:repeat-headers=1:log-level=none:max-cll=900,300"
+    source = make_clip(
+        tmp_path / "in.mkv",
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        frames=3,
+        size=(64, 128),
+        color=ColorSpec(matrix=9, primaries=9, transfer=16, full_range=False),
+        options={"x265-params": params},
+    )
+    line, told = run(source, tmp_path / "out.mov", nearest, codec="dnxhr")
+    assert line is None
+    notes = [event.message for event in told if isinstance(event, NoteEvent)]
+    assert any("light levels are not carried: dnxhd has no place" in note for note in notes)
