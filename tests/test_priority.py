@@ -1,6 +1,7 @@
 """An encoder must not take the machine for itself."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,8 +18,9 @@ def policies() -> set[int]:
 
 def test_svt_av1_and_its_threads_are_as_urgent_as_others():
     encoder = av.CodecContext.create("libsvtav1", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 25
-    encoder.time_base = encoder.framerate**-1
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv420p"
+    encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
     encoder.options = {"preset": "12", "svtav1-params": "lp=1"}
     threads = len(list(Path("/proc/self/task").iterdir()))
     with ordinary_priority():

@@ -33,12 +33,11 @@ def container_of(output: Path | None, settings: UpscaleSettings) -> str | None:
         return _piped_container(output, ordered)
     if output is not None and is_numbered(output):
         return picture_kind(output)
-    is_ours_to_name = output is None or _looked_up(output).is_dir()
-    suffix = ordered if is_ours_to_name else output.suffix.lower().lstrip(".")
+    suffix = ordered if output is None or _looked_up(output).is_dir() else output.suffix.lower().lstrip(".")
     if suffix in PIPED and suffix not in CONTAINERS:
         raise ConfigError(f"{output or suffix}: {suffix} is written to pipes only; give -o - --container {suffix}")
     if suffix is not None and suffix not in CONTAINERS:
-        raise ConfigError(f"{output}: '{output.suffix}' is no container vsr writes; use .mp4, .mov, .mkv or .webm")
+        raise ConfigError(f"{output}: '.{suffix}' is no container vsr writes; use .mp4, .mov, .mkv or .webm")
     if ordered not in (None, suffix):
         raise ConfigError(f"{output}: is no {ordered}; leave --container out, or change the suffix")
     return suffix

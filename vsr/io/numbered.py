@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -176,9 +177,8 @@ class NumberedSink:
 def _interleaved(planes: Sequence[Plane]) -> Plane:
     """Planes in libav's order G, B, R, A, or gray alone, as (h, w, channels) or (h, w)."""
     if len(planes) == 1:
-        return np.ascontiguousarray(planes[0])
-    order = (planes[2], planes[0], planes[1], *planes[3:])
-    return np.stack(order, axis=-1)
+        return cast(Plane, np.ascontiguousarray(planes[0]))
+    return cast(Plane, np.stack((planes[2], planes[0], planes[1], *planes[3:]), axis=-1))
 
 
 def _size_of(path: Path) -> tuple[int, int]:

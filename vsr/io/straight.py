@@ -23,7 +23,7 @@ from vsr.disk import why_not_written
 from vsr.errors import Cancelled, MediaError
 from vsr.frames import MediaInfo, Plane, RenderedBatch, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
-from vsr.io.container import as_container, expected_streams, muxer
+from vsr.io.container import Container, as_container, expected_streams, muxer
 from vsr.io.copies import Copies
 from vsr.io.encoders import EncoderPlan, quiet_encoders
 from vsr.io.schedule import close_schedule, open_schedule, place_picture
@@ -60,7 +60,7 @@ class StraightSink:
         self._info = info
         self._plan = plan
         self._target = target
-        self._container = as_container(container)
+        self._container: Container = as_container(container)
         self._encoder = encoder
         self._source = source
         self._is_cut = start > 0
