@@ -7,7 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
+from vsr.frames import ColorSpec
+from vsr.io.encoders import EncoderPlan
+from vsr.io.pixel_formats import planar_layout
 from vsr.io.priority import ordinary_priority
+from vsr.io.sink import open_encoder
+from vsr.stage import Cancel
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells how urgent threads are")
 
@@ -38,3 +43,22 @@ def test_what_was_urgent_before_stays_so(monkeypatch):
     with ordinary_priority():
         made.update({2: os.SCHED_FIFO, 3: os.SCHED_FIFO})
     assert moved == [(2, os.SCHED_OTHER), (3, os.SCHED_OTHER)]
+
+
+def test_a_segment_by_svt_av1_leaves_the_process_ordinary(tmp_path):
+    plan = EncoderPlan(
+        name="libsvtav1",
+        codec="av1",
+        width=64,
+        height=64,
+        pix_fmt="yuv420p",
+        layout=planar_layout("yuv420p"),
+        options={"preset": "12", "svtav1-params": "lp=1"},
+        rate=Fraction(25),
+        sample_aspect_ratio=None,
+        threads=1,
+        color=ColorSpec(matrix=1, primaries=1, transfer=1, full_range=False, siting="left"),
+    )
+    encoder = open_encoder(plan, tmp_path / "000000.mkv", Cancel())
+    assert policies() == {os.SCHED_OTHER}
+    encoder.discard()

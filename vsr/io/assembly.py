@@ -18,6 +18,7 @@ from vsr.io.copies import CopiedStream, Track, open_track
 from vsr.io.matroska import declare_aspect, roomy_title
 from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, scaled_matrix
+from vsr.io.priority import ordinary_priority
 from vsr.io.schedule import Schedule, movie_timescale
 from vsr.io.tags import file_tags, is_quicktime, start_and_title, stream_tags
 
@@ -103,7 +104,8 @@ class Assembly:
                         open_track(expected, template, added, container=self.container, schedule=self.schedule)
                     )
         assert video is not None
-        file.start_encoding()
+        with ordinary_priority():
+            file.start_encoding()
         for track in tracks:
             track.start_clock()
         return tracks, video

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.io.pixel_formats import has_alpha, planar_layout
+from vsr.io.priority import ordinary_priority
 from vsr.settings import Matrix
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
@@ -73,7 +74,8 @@ def _takes_alpha(encoder: str, pix_fmt: str) -> bool:
         context.width = context.height = 64
         context.pix_fmt, context.time_base = pix_fmt, Fraction(1, 25)
         context.options = _OPENS_WITH_ALPHA.get(encoder, {})
-        context.open()
+        with ordinary_priority():
+            context.open()
     except (FFmpegError, ValueError, OSError):
         return False
     return True

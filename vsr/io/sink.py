@@ -24,6 +24,7 @@ from vsr.frames import Plane, RenderedBatch
 from vsr.io.encoders import EncoderPlan, quiet_encoders
 from vsr.io.ffmpeg import SystemEncoder
 from vsr.io.pixels import write_planes
+from vsr.io.priority import ordinary_priority
 from vsr.stage import Cancel
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,8 @@ def try_to_open(plan: EncoderPlan) -> None:
             context = av.CodecContext.create(plan.name, "w")
             assert isinstance(context, VideoCodecContext)
             configure(context, plan)
-            context.open()
+            with ordinary_priority():
+                context.open()
         except (FFmpegError, ValueError, OSError) as e:
             raise MediaError(_refusal(plan, e, [text for _, _, text in lines])) from e
 
@@ -228,7 +230,8 @@ class _LibavEncoder:
             assert isinstance(stream, VideoStream)
             self._stream = stream
             configure(stream.codec_context, plan)
-            self._container.start_encoding()
+            with ordinary_priority():
+                self._container.start_encoding()
         except (FFmpegError, ValueError, OSError) as e:
             self.discard()
             raise MediaError(_refusal(plan, e, [])) from e
