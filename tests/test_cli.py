@@ -182,6 +182,76 @@ def test_every_option_reaches_the_settings(settings):
     )
 
 
+@pytest.fixture
+def stills(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    module = types.ModuleType("vsr.stills")
+    module.__dict__["upscale_image"] = calls.upscale_video
+    monkeypatch.setitem(sys.modules, "vsr.stills", module)
+    return calls
+
+
+def test_a_still_goes_its_own_way_with_its_own_preset(stills):
+    from vsr.preset import load_preset
+
+    assert run(["upscale", "photo.JPG", "-q"]) == 0
+    assert stills.settings == load_preset("real_world").upscale
+
+
+def test_the_first_bytes_tell_a_still_from_a_clip(stills, video, tmp_path):
+    for name, head in [("still.mp4", b"\x89PNG\r\n\x1a\n"), ("clip.jpg", b"\x1a\x45\xdf\xa3")]:
+        (tmp_path / name).write_bytes(head + bytes(40))
+    assert run(["upscale", str(tmp_path / "still.mp4"), "-q"]) == 0
+    assert (stills.source, video.source) == (tmp_path / "still.mp4", None)
+
+
+@pytest.mark.parametrize("words", [["a.gif", "-o", "a.mp4"], ["a.gif", "-o", "-"], ["frames/%06d.png"]])
+def test_what_becomes_a_clip_is_a_clip(stills, video, words):
+    assert run(["upscale", *words, "-q"]) == 0
+    assert (stills.source, video.source) == (None, Path(words[0]))
+
+
+def test_options_of_stills_reach_the_settings(stills):
+    words = [
+        "--format",
+        "webp",
+        "--quality",
+        "80",
+        "--to-srgb",
+        "--strip",
+        "--sheet",
+        "--max-pixels",
+        "1.5GP",
+        "--scale",
+        "2",
+    ]
+    assert run(["upscale", "photo.png", "-q", "--preset", "video", *words]) == 0
+    assert (stills.settings.format, stills.settings.quality, stills.settings.max_pixels) == ("webp", 80, 1_500_000_000)
+    assert stills.settings.to_srgb
+    assert stills.settings.strip
+    assert stills.settings.sheet
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["photo.png", "--crf", "10"], "--crf is for clips, and this is a still."),
+        (["photo.png", "--encoder-option", "a=b"], "--encoder-option is for clips, and this is a still."),
+        (["clip.mp4", "--format", "png"], "--format is for stills, and this is a clip."),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(words, line, capsys):
+    assert run(["upscale", *words]) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_a_damaged_still_is_told_with_status_1(stills, capsys):
+    stills.result = DoneEvent(output="p_x4.jpg", frames=1, seconds=1, damage="is cut off")
+    assert run(["upscale", "p.jpg", "-q"]) == 1
+    assert "p.jpg: is cut off; look at p_x4.jpg, or give --allow-damaged" in capsys.readouterr().err
+    assert run(["upscale", "p.jpg", "-q", "--allow-damaged"]) == 0
+
+
 def test_options_go_before_the_preset(settings, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[upscale]\nscale = 2\ncrf = 20\ncodec = 'ffv1'\n")
@@ -316,6 +386,7 @@ def test_json_is_one_object_a_line_with_every_field(video, capsys):
         "already_done": False,
         "lost_frames": 0,
         "retries": 0,
+        "damage": "",
     }
 
 
@@ -328,8 +399,9 @@ def test_names_in_json_are_frozen():
         ],
         "note": ["message"],
         "progress": ["frames", "total", "waits_for"],
+        "pixels": ["pixels", "total"],
         "segment": ["index", "frames"],
-        "done": ["output", "frames", "seconds", "already_done", "lost_frames", "retries"],
+        "done": ["output", "frames", "seconds", "already_done", "lost_frames", "retries", "damage"],
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],

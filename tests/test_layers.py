@@ -16,12 +16,12 @@ LINES = [
     ["cluster", "compare", "evaluate"],
     ["train", "stills"],
     ["video"],
-    ["plan"],  # what `video` decides before the first frame
+    ["plan", "still_plan", "still_details"],  # what `video` decides before the first frame
     ["loading", "footage", "naming", "filtering", "rehearsal"],
     ["verify", "preset"],
     ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],
     ["models"],
-    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes"],
+    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes", "picture"],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}
 SHARED = set(LINES[-1])  # the ground all stand on: these may use each other

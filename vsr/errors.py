@@ -9,6 +9,10 @@ class MediaError(VsrError):
     """A clip or picture cannot be read, planned or written."""
 
 
+class BrokenOff(MediaError):  # noqa: N818  # what came before it is good
+    """An animation cannot be decoded to its end."""
+
+
 class ModelError(VsrError):
     """A weights file or model name cannot be used."""
 

@@ -45,6 +45,14 @@ class ProgressEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PixelsEvent:
+    """Source pixels of a still that have been through the network so far, over all its pages."""
+
+    pixels: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentEvent:
     """A segment is whole, on disk and in the journal."""
 
@@ -62,6 +70,7 @@ class DoneEvent:
     already_done: bool = False
     lost_frames: int = 0
     retries: int = 0  # tiles halved for memory, frames redone in a wider type
+    damage: str = ""  # what was wrong with a still that was delivered all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,4 +102,4 @@ class ValidationEvent:
     is_best: bool
 
 
-Event = PlanEvent | NoteEvent | ProgressEvent | SegmentEvent | DoneEvent | TrainEvent | ValidationEvent
+Event = PlanEvent | NoteEvent | ProgressEvent | PixelsEvent | SegmentEvent | DoneEvent | TrainEvent | ValidationEvent

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
-from vsr.settings import Audio, Crop, Deinterlace, EncoderTuning, Matrix, Precision, UpscaleSettings
+from vsr.settings import Audio, Crop, Deinterlace, EncoderTuning, Matrix, Precision, StillFormat, UpscaleSettings
 from vsr.toml_values import Number, Table, Text, advice, first_line, parsed, put, read_table, read_value
 from vsr.training import Training
 
@@ -240,6 +240,12 @@ class _Upscale(_Table):
     crop: Annotated[Crop | Literal["auto"] | None, BeforeValidator(_crop)] = None
     apply_rotation: bool = False
     segment: Number = Fraction(10)
+    format: StillFormat | None = None
+    quality: int | None = None
+    to_srgb: bool = False
+    strip: bool = False
+    sheet: bool = False
+    max_pixels: int = 500_000_000
 
     def settings(self) -> UpscaleSettings:
         """The written fields as UpscaleSettings; the others keep its defaults. Raises ConfigError."""

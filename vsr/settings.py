@@ -13,6 +13,7 @@ Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 Matrix = Literal["auto", "bt709"]
 DEFAULT_SCALE = Fraction(4)
 CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
+StillFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1")
 
 
@@ -76,6 +77,12 @@ class UpscaleSettings:
     fps: Fraction | None = None  # of numbered pictures as a source
     overwrite: bool = False
     allow_damaged: bool = False
+    format: StillFormat | None = None  # of a still; None is the source's own
+    quality: int | None = None  # of JPEG, WebP, AVIF and HEIC, 1 to 100
+    to_srgb: bool = False  # convert a still by its profile, instead of keeping both
+    strip: bool = False  # leave out what a still says of itself, but for what its colours mean
+    sheet: bool = False  # also write details of a still before and after
+    max_pixels: int = 500_000_000  # of a still's source, over all frames of an animation
 
     def __post_init__(self) -> None:
         if not self.models or min(self.models) < 1:
@@ -99,6 +106,12 @@ class UpscaleSettings:
             raise ConfigError(f"audio = {self.audio}: unknown; give one of {', '.join(get_args(Audio))}")
         if self.matrix not in get_args(Matrix):
             raise ConfigError(f"matrix = {self.matrix}: unknown; give one of {', '.join(get_args(Matrix))}")
+        if self.format is not None and self.format not in get_args(StillFormat):
+            raise ConfigError(f"format = {self.format}: unknown; give one of {', '.join(get_args(StillFormat))}")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality = {self.quality}: outside 1 to 100; give a number between them")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels = {self.max_pixels}: must be at least 1")
         if self.segment <= 0:
             raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
         if self.start < 0 or (self.end is not None and self.end <= self.start):
@@ -128,3 +141,11 @@ def choose_model(models: Mapping[int, str], scale: Fraction, *, passes: int = 1)
     """The model with the smallest scale that reaches `scale` in `passes` runs, else the one with the largest."""
     reaching = [own for own in models if own**passes >= scale]
     return models[min(reaching) if reaching else max(models)]
+
+
+# Settings that mean something for one kind of source only; all others are for both.
+CLIP_ONLY = frozenset(
+    {"batch", "codec", "crf", "encoder", "encoder_preset", "pix_fmt", "encoder_options", "encoders", "deinterlace"}
+    | {"crop", "apply_rotation", "segment", "start", "end", "drop", "container", "audio", "fps", "matrix"}
+)
+STILL_ONLY = frozenset({"format", "quality", "to_srgb", "strip", "sheet", "max_pixels"})

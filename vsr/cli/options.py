@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Matrix, Precision, UpscaleSettings
+from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Matrix, Precision, StillFormat, UpscaleSettings
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -99,6 +99,14 @@ PAIR = _Parsed(
 )
 
 
+def _pixels(match: re.Match[str]) -> int | None:
+    return int(Fraction(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]) or None
+
+
+PIXELS = _Parsed(
+    "pixels", rf"({_DECIMAL})([kKmMgG]?)(?:[pP]|[pP][xX])?", "a number of pixels, such as 500MP or 250000", _pixels
+)
+
 _SETTINGS = [  # every option here is named like the field of UpscaleSettings that it sets
     click.option("--scale", type=SCALE, metavar="S", help="Enlarge S times, 1 to 16.  [default: 4]"),
     click.option("--size", type=SIZE, metavar="WxH", help="Fit inside WxH instead; Wx or xH leaves a side open."),
@@ -154,6 +162,16 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         type=click.Choice(get_args(Audio)),
         help="Copy sound, turn it into this, or leave it out.  [default: auto]",
     ),
+    click.option("--format", type=click.Choice(get_args(StillFormat)), help="Write a still as this."),
+    click.option(
+        "--quality", type=click.IntRange(1, 100), metavar="N", help="Of JPEG, WebP, AVIF.  [default: 95, 90, 85]"
+    ),
+    click.option("--to-srgb", is_flag=True, default=None, help="Convert a still to sRGB by its colour profile."),
+    click.option("--strip", is_flag=True, default=None, help="Leave out a still's EXIF, place, XMP, IPTC and texts."),
+    click.option("--sheet", is_flag=True, default=None, help="Also write details of a still before and after."),
+    click.option(
+        "--max-pixels", type=PIXELS, metavar="N", help="Refuse stills with more, such as 2GP.  [default: 500MP]"
+    ),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
     click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source breaks off."),
 ]
@@ -176,4 +194,6 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in reversed(_SETTINGS):
         gathered = option(gathered)
-    return click.option("--preset", default="video", metavar="NAME|FILE", help="Preset.  [default: video]")(gathered)
+    return click.option("--preset", metavar="NAME|FILE", help="Preset.  [default: video, real_world for stills]")(
+        gathered
+    )

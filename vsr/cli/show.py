@@ -17,6 +17,7 @@ from vsr.events import (
     ErrorEvent,
     Event,
     NoteEvent,
+    PixelsEvent,
     PlanEvent,
     ProgressEvent,
     SegmentEvent,
@@ -28,16 +29,18 @@ NAMES = {
     PlanEvent: "plan",
     NoteEvent: "note",
     ProgressEvent: "progress",
+    PixelsEvent: "pixels",
     SegmentEvent: "segment",
     DoneEvent: "done",
     ErrorEvent: "error",
     TrainEvent: "train",
     ValidationEvent: "validation",
 }
-_Steady = ProgressEvent | TrainEvent  # told often; the last one is told in any case
+_Steady = ProgressEvent | PixelsEvent | TrainEvent  # told often; the last one is told in any case
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
 _TEXT_INTERVAL = 30.0  # the same where no bar can move
 _BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left{postfix}"
+_PIXELS_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}pixels, {rate_noinv_fmt}, {remaining} left"
 _TRAIN_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
 _BAR_WITHOUT_TOTAL = "{n_fmt} frames, {rate_noinv_fmt}, {elapsed} gone{postfix}"
 
@@ -147,6 +150,8 @@ class _Text:
                 _line(f"note: {event.message}")
             case ProgressEvent():
                 self._progress(event)
+            case PixelsEvent():
+                self._pixels(event)
             case TrainEvent():
                 self._train(event)
             case ValidationEvent():
@@ -170,6 +175,22 @@ class _Text:
             self._next = time.monotonic() + _TEXT_INTERVAL
             total = "" if event.total is None else f"/{event.total}"
             _line(f"{event.frames}{total} frames, waits for {event.waits_for}")
+
+    def _pixels(self, event: PixelsEvent) -> None:
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(
+                    total=event.total,
+                    unit="pixels",
+                    unit_scale=True,
+                    bar_format=_PIXELS_BAR,
+                    dynamic_ncols=True,
+                    file=sys.stderr,
+                )
+            self._bar.update(event.pixels - self._bar.n)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + _TEXT_INTERVAL
+            _line(f"{event.pixels / 1e6:.1f}/{event.total / 1e6:.1f} million pixels")
 
     def _train(self, event: TrainEvent) -> None:
         said = f"loss {event.loss:.4f}, {event.images_per_s:.1f} images/s, {event.waiting:.0%} waiting"

@@ -1,4 +1,4 @@
-"""`vsr upscale`: one clip in, the same clip larger out."""
+"""`vsr upscale`: one clip or still in, the same larger out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +18,8 @@ Examples:
   vsr upscale tape.mkv --start 1:30 --end 1:40 -o try.mp4  ten seconds, to try
   vsr upscale film.mkv --codec hevc --crf 17 --preset film
   vsr upscale clip.mov --drop s,a:1 --encoder-option tune=grain
+  vsr upscale photo.jpg                                    writes photo_x4.jpg
+  vsr upscale scan.tif --scale 2 --format png --sheet      writes scan_x2.png and scan_x2_sheet.png
 
 An existing output is refused without --overwrite. Ctrl-C stops after the current tile, a second one at once.
 """
@@ -32,28 +34,40 @@ def upscale(
     *,
     source: Path,
     output: Path | None,
-    preset: str,
+    preset: str | None,
     given: Mapping[str, Any],
     quiet: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Upscale the video in SOURCE. Sound, subtitles, chapters, colour and the time of every frame stay as they are."""
+    """Upscale SOURCE, a clip or a still.
+
+    Of a clip sound, subtitles, chapters, colour and the time of every frame stay as they are; of a still its depth,
+    transparency, colour profile and metadata.
+    """
     if quiet and verbose:
         raise click.UsageError("-q and -v: give one of them.")
     if as_json and output is not None and str(output) == "-":
         raise click.UsageError("--json and -o -: both are standard output; give one of them.")
+    from vsr.cli.kind import is_still, refuse_foreign
     from vsr.cli.show import display, show_logs
     from vsr.cli.signals import stop_on_signals
     from vsr.errors import MediaError
     from vsr.preset import load_preset, override
     from vsr.stage import Cancel
 
+    still = is_still(source, output)
+    refuse_foreign(given, is_still=still)
+    flow = vsr.upscale_image if still else vsr.upscale_video
     cancel = Cancel()
     with display(quiet=quiet, as_json=as_json) as on_event, stop_on_signals(cancel, on_event):
         show_logs(quiet=quiet, verbose=verbose)
-        settings = override(load_preset(preset).upscale, given)
-        done = vsr.upscale_video(source, output, settings=settings, on_event=on_event, cancel=cancel)
+        settings = override(load_preset(preset or ("real_world" if still else "video")).upscale, given)
+        done = flow(source, output, settings=settings, on_event=on_event, cancel=cancel)
+        if done.damage and not settings.allow_damaged:
+            raise MediaError(
+                f"{source}: {done.damage}; look at {done.output}, or give --allow-damaged to have status 0"
+            )
         if done.lost_frames and not settings.allow_damaged:
             raise MediaError(
                 f"{source}: damaged, {done.lost_frames} frames are missing in {done.output}; "

@@ -1,5 +1,7 @@
 """Change the size of pictures: one filter, down and up."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,3 +20,57 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     source = picture.cpu() if picture.device.type == "mps" else picture
     resized = F.interpolate(source, size, mode="bicubic", antialias=True).clamp_(0, 1)
     return resized.to(picture.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Where a piece of a larger picture lies in it. Pixels."""
+
+    whole: tuple[int, int]  # (height, width) of the larger picture
+    top: int
+    left: int
+
+
+@torch.no_grad()
+def resize_part(
+    piece: Tensor, at: Piece, size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+) -> Tensor:
+    """The rows and columns (start, stop) of what `resize` makes of a whole picture, from a piece of it.
+
+    `piece`: (n, c, h, w) float32 in [0, 1], must hold every pixel that the part depends on: two pixels, or twice the
+    ratio of the sizes, beyond the part's own on each side. Equal to the whole's to about 1e-6.
+    """
+    wide = _resampled(piece, 3, at.left, at.whole[1], size[1], columns)
+    return _resampled(wide, 2, at.top, at.whole[0], size[0], rows).clamp_(0, 1)
+
+
+def _resampled(piece: Tensor, axis: int, first: int, length: int, size: int, part: tuple[int, int]) -> Tensor:
+    """Samples `part` of `size` along `axis`, from the ones of `length` that `piece` holds from `first` on."""
+    start, stop = part
+    if length == size:
+        return piece.narrow(axis, start - first, stop - start)
+    index, weight = _taps(length, size, start, stop)
+    index, weight = (index - first).to(piece.device), weight.to(piece.device, piece.dtype)
+    shape = [1] * piece.ndim
+    shape[axis] = stop - start
+    total = piece.new_zeros((*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :]))
+    for tap in range(index.shape[1]):
+        total.addcmul_(piece.index_select(axis, index[:, tap]), weight[:, tap].view(shape))
+    return total
+
+
+def _taps(length: int, size: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """(samples, taps) indices into `length`, and weights, as torch's antialiased bicubic filter has them."""
+    ratio = length / size
+    stretch = max(ratio, 1.0)
+    centre = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * ratio
+    low = (centre - 2 * stretch + 0.5).floor().clamp_min(0).long()
+    high = (centre + 2 * stretch + 0.5).floor().clamp_max(length).long()
+    index = low[:, None] + torch.arange(int((high - low).max()))
+    distance = ((index - centre[:, None] + 0.5) / stretch).abs()
+    weight = torch.where(
+        distance < 1,
+        (1.5 * distance - 2.5) * distance**2 + 1,
+        ((-0.5 * distance + 2.5) * distance - 4) * distance + 2,  # Keys, 1981, a = -0.5
+    ).where((distance < 2) & (index < high[:, None]), 0)
+    return index.minimum(high[:, None] - 1), weight / weight.sum(1, keepdim=True)

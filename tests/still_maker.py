@@ -1,0 +1,105 @@
+"""Makes small stills that are known sample by sample, and reads files back by other readers than vsr does."""
+
+import io
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+import tifffile
+from PIL import Image, ImageCms
+
+SIZE = (20, 28)  # (height, width)
+
+
+def slope(channels: int, *, bits: int = 8, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """(h, w, c) samples, each different: a picture that shows any turn, shift or swap of channels."""
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [(x * 7 + y * 3) / (width * 7 + height * 3), y / height, 1 - x / width, 0.25 + 0.75 * x / width]
+    kept = {1: planes[:1], 2: [planes[0], planes[3]], 3: planes[:3], 4: planes}[channels]
+    dtype = np.uint8 if bits == 8 else np.uint16
+    return np.rint(np.stack(kept, 2) * np.iinfo(dtype).max).astype(dtype)
+
+
+@cache
+def profile() -> bytes:
+    """Of sRGB; lcms puts the time into it, so it is made once."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def twice(samples: np.ndarray) -> np.ndarray:
+    """What the network `nearest` makes of samples."""
+    return samples.repeat(2, 0).repeat(2, 1)
+
+
+def exif(orientation: int = 1, *, size: tuple[int, int] = SIZE) -> bytes:
+    """EXIF with a turn, a maker, a place, the picture's size, notes that hold offsets, and a small picture."""
+    said = Image.Exif()
+    said[0x0112] = orientation
+    said[0x010F] = "Maker"
+    said.get_ifd(0x8769).update({0xA002: size[1], 0xA003: size[0], 0x9003: "2001:02:03 04:05:06", 0x927C: b"notes" * 9})
+    said.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 1.5)})
+    data = bytearray(said.tobytes()[6:])
+    small = io.BytesIO()
+    Image.new("RGB", (16, 12), "red").save(small, "JPEG")
+    order = "<" if data[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, first)
+    struct.pack_into(f"{order}I", data, first + 2 + 12 * count, len(data))
+    start = len(data) + 2 + 24 + 4
+    length = len(small.getvalue())
+    data += struct.pack(f"{order}HHHIIHHII", 2, 0x0201, 4, 1, start, 0x0202, 4, 1, length) + bytes(4) + small.getvalue()
+    return bytes(data)
+
+
+def xmp(orientation: int = 1) -> bytes:
+    return (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+        b'tiff:Orientation="%d" dc:source="here"/></rdf:RDF></x:xmpmeta>' % orientation
+    )
+
+
+IPTC = b"\x1c\x02\x78\x00\x05words\x1c\x02\x05\x00\x05title"
+
+
+def png(path: Path, samples: np.ndarray, *chunks: tuple[bytes, bytes]) -> Path:
+    """A PNG of any depth, written plainly: no filter, chunks before the pixels."""
+    height, width, channels = samples.shape
+    depth = samples.dtype.itemsize * 8
+    head = struct.pack(">IIBBBBB", width, height, depth, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = samples.astype(samples.dtype.newbyteorder(">")).reshape(height, -1)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed_chunk(*part) for part in parts))
+    return path
+
+
+def packed_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def read_back(path: Path) -> np.ndarray:
+    """(h, w, c) samples at their own depth: TIFF by tifffile, the rest by libav, and by Pillow what libav cannot."""
+    if path.suffix in (".tif", ".tiff"):
+        found = tifffile.imread(path)
+        return found if found.ndim == 3 else found[:, :, None]
+    if path.suffix in (".webp", ".avif", ".heic", ".tga"):
+        with Image.open(path) as picture:
+            found = np.asarray(picture)
+        return found if found.ndim == 3 else found[:, :, None]
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+    base = frame.format.name.removesuffix("be").removesuffix("le")
+    channels = {"gray": 1, "ya": 2, "rgb": 3, "rgba": 4}.get(base.rstrip("0123456789"))
+    if channels is None:
+        return frame.to_ndarray(format="rgba" if "a" in base else "rgb24")
+    plane = frame.planes[0]
+    is_shallow = base in ("gray", "ya8", "rgb24", "rgba")
+    kind = np.dtype("u1" if is_shallow else ">u2" if frame.format.is_big_endian else "<u2")
+    strides = (plane.line_size, channels * kind.itemsize, kind.itemsize)
+    held = np.ndarray((frame.height, frame.width, channels), kind, memoryview(plane), strides=strides)
+    return held.astype(kind.newbyteorder("="))
