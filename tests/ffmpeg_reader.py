@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 _STREAM = re.compile(r"  Stream #0:(\d+)(?:\[0x\w+\])?(?:\(([^)]*)\))?: (\w+): (\w+)(.*)")
 _PICTURE = re.compile(r", (\w+)(?:\(([^()]*)\))?, (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?")
+_ASPECT = re.compile(r"\], SAR (\d+):(\d+)")  # the container's, told where the codec's is another: AV1 has none to tell
 _FLAGS = re.compile(r"(?: \([a-z ]+\))+$")
 _FLAG_NAMES = {str(flag.name).replace("_", " ") for flag in Disposition}  # a decoder's name stands in brackets, too
 _CHAPTER = re.compile(r"    Chapter #0:\d+: start (\S+), end (\S+)")
@@ -137,7 +138,7 @@ def _listed(text: str) -> Told:
 
 def _stream(match: re.Match[str]) -> ToldStream:
     rest = match[5]
-    picture = _PICTURE.search(rest)
+    picture, aspect = _PICTURE.search(rest), _ASPECT.search(rest)
     flags = _FLAGS.search(rest)
     return ToldStream(
         language=match[2],
@@ -151,7 +152,7 @@ def _stream(match: re.Match[str]) -> ToldStream:
             set((picture[2] or "").split(", ")),
             int(picture[3]),
             int(picture[4]),
-            None if picture[5] is None else Fraction(int(picture[5]), int(picture[6])),
+            None if picture[5] is None else Fraction(*map(int, aspect.groups() if aspect else picture.groups()[4:6])),
         ),
     )
 
