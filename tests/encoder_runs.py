@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -71,9 +72,10 @@ def card(number: int, layout: PixelLayout, size: tuple[int, int]) -> list[Plane]
     luma = numbered_planes(number, "gray" if layout.depth == 8 else f"gray{layout.depth}le", size)
     samples = np.frombuffer(memoryview(luma.planes[0]), layout.dtype).reshape(size[0], -1)[:, : size[1]]
     if layout.kind == "rgb":
-        return [samples] * 3
+        return cast(list[Plane], [samples] * 3)
     others = layout.plane_sizes(*size)[1:]
-    return [samples, *(np.full(shape, 1 << (layout.depth - 1), layout.dtype) for shape in others)]
+    gray = [np.full(shape, 1 << (layout.depth - 1), layout.dtype) for shape in others]
+    return cast(list[Plane], [samples, *gray])
 
 
 def encoded(plan: EncoderPlan, folder: Path) -> list[SegmentFile]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from tests.media_maker import HD, make_clip, number_of
 from vsr.engine.render import Renderer
+from vsr.engine.tune import FIDELITY_8_BIT
 from vsr.errors import ConfigError, VsrError
 from vsr.events import Event, NoteEvent, PlanEvent
 from vsr.frames import ColorSpec
@@ -256,7 +258,8 @@ def test_wild_rates_keep_every_time(tmp_path, nearest):
         line, _ = run(source, tmp_path / f"{encoder}.mp4", nearest, encoder=encoder)
         assert line is None
         with av.open(str(tmp_path / f"{encoder}.mp4")) as file:
-            assert [frame.pts * frame.time_base for frame in file.decode(video=0)] == [Fraction(t, 1000) for t in times]
+            frames = cast(Any, list(file.decode(video=0)))
+            assert [frame.pts * frame.time_base for frame in frames] == [Fraction(t, 1000) for t in times]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def test_444_stays_odd_in_h264(clip):
 
 
 def test_the_padding_repeats_the_edge_and_moves_nothing(nearest):
-    upscaler, _ = prepare(str(nearest), device="cpu", precision="fp32", fidelity=(0, 0))
+    upscaler, _ = prepare(str(nearest), device="cpu", precision="fp32", fidelity=FIDELITY_8_BIT)
     layout, rng = planar_layout("yuv444p"), np.random.default_rng(0)
     planes = [torch.from_numpy(rng.integers(16, 235, (1, 33, 47)).astype(np.uint8)) for _ in range(3)]
     bare = Renderer(upscaler=upscaler, source=layout, source_color=HD, target=layout, target_color=HD, size=(33, 47))

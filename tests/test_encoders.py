@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -113,7 +114,7 @@ def test_every_frame_comes_back_in_order_at_its_time_with_its_tags(tmp_path, sou
         tick = 0 if container in ("mp4", "mov") else Fraction(1, 2000)
         with av.open(str(output)) as file:
             assert file.streams.video[0].sample_aspect_ratio == ASPECT, container
-            frames = list(file.decode(video=0))
+            frames = cast(Any, list(file.decode(video=0)))
             assert [number_of(picture) for picture in map(visible, frames)] == list(range(14)), container
             assert max(differences(plan, frames)) < 8, container
             assert all(abs(f.pts * f.time_base - t) <= tick for f, t in zip(frames, times, strict=True)), container
@@ -128,7 +129,7 @@ def test_every_frame_comes_back_in_order_at_its_time_with_its_tags(tmp_path, sou
                 ranges = {2} if written.full_range else {1, 0} if container == "mov" else {1}
                 assert {f.color_range for f in frames} <= ranges, container
         with av.open(str(output)) as file:
-            packets = [p for p in file.demux(video=0) if p.size]
+            packets = cast(Any, [p for p in file.demux(video=0) if p.size])
         starts = [group[0] * BASE for group in GROUPS]
         keys = [p.pts * p.time_base for p in packets if p.is_keyframe]
         assert all(any(abs(key - start) <= tick for key in keys) for start in starts), container

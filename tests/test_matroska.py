@@ -33,7 +33,7 @@ def test_the_shape_is_there_and_nothing_else_is_changed(tmp_path, aspect, codec,
     declare_aspect(path, title=title, size=(48, 64), aspect=aspect)
     assert (read_frames(path), read_packets(path), path.stat().st_size) == (frames, packets, length)
     with av.open(str(path)) as file:
-        video, sound = file.streams
+        video, sound = file.streams.video[0], file.streams.audio[0]
         assert video.sample_aspect_ratio == aspect
         assert video.metadata.get("title", "") == title
         assert (video.metadata["language"], sound.metadata["title"]) == ("fra", "sound")
