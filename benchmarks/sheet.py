@@ -61,7 +61,7 @@ def shown(path: Path, repeat: int) -> Image.Image:
 
 
 def beside(source: Image.Image, result: Image.Image, left: int, top: int) -> Image.Image:
-    """The crop of the source, every pixel 4x4, and the result's; white where the source ends."""
+    """The crop of the source, every pixel 4x4, and the result's; black where the source ends."""
     height, width = SIDE
     before = source.crop((left, top, left + width, top + height))
     after = result.crop((4 * left, 4 * top, 4 * (left + width), 4 * (top + height)))
