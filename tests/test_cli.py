@@ -385,6 +385,7 @@ def test_json_is_one_object_a_line_with_every_field(video, capsys):
         "seconds": 1.5,
         "already_done": False,
         "lost_frames": 0,
+        "damaged_places": 0,
         "retries": 0,
         "damage": "",
     }
@@ -401,7 +402,7 @@ def test_names_in_json_are_frozen():
         "progress": ["frames", "total", "waits_for"],
         "pixels": ["pixels", "total"],
         "segment": ["index", "frames"],
-        "done": ["output", "frames", "seconds", "already_done", "lost_frames", "retries", "damage"],
+        "done": ["output", "frames", "seconds", "already_done", "lost_frames", "damaged_places", "retries", "damage"],
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],
@@ -465,10 +466,10 @@ def test_an_unknown_preset_is_one_line_and_an_object(video, capsys):
 
 
 def test_lost_frames_are_a_failure_unless_allowed(video, capsys):
-    video.result = DoneEvent(output="clip_x4.mp4", frames=3, seconds=1.0, lost_frames=2)
+    video.result = DoneEvent(output="clip_x4.mp4", frames=3, seconds=1.0, lost_frames=2, damaged_places=1)
     assert run(["upscale", "clip.mp4", "-q"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("vsr: clip.mp4: damaged, 2 frames are missing in clip_x4.mp4;")
+    assert said.startswith("vsr: clip.mp4: damaged at one place, 2 frames are missing in clip_x4.mp4;")
     assert said.count("\n") == 1
     assert run(["upscale", "clip.mp4", "-q", "--allow-damaged"]) == 0
 

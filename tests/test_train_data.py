@@ -15,8 +15,8 @@ from vsr.degradation import Motion
 from vsr.engine.matlab import shrink
 from vsr.errors import ConfigError, MediaError
 from vsr.footage import read_frames
+from vsr.io.decode import PictureDecoder
 from vsr.io.images import picture_size, read_rgb
-from vsr.io.source import VideoSource
 from vsr.preset import load_degradation
 from vsr.train import store
 from vsr.train.draw import Draw
@@ -299,14 +299,14 @@ def test_a_clip_shorter_than_it_says_is_read_where_there_are_frames(tmp_path: Pa
 def test_a_clip_is_not_decoded_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = make_clip(tmp_path / "clip.mp4", frames=800, options={"g": "25", "preset": "ultrafast"})
     decoded = []
-    plain = VideoSource._decoded
+    plain = PictureDecoder._decoded
 
     def counted(self, threading, seek_to):
         for timed in plain(self, threading, seek_to):
             decoded.append(timed)
             yield timed
 
-    monkeypatch.setattr(VideoSource, "_decoded", counted)
+    monkeypatch.setattr(PictureDecoder, "_decoded", counted)
     Footage(path)._frames_at(30.0, 4, (0, 0, 32))
     assert len(decoded) < 5 * 25 + 4  # three seconds of margin, one of frames between key frames
 

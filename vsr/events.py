@@ -69,6 +69,7 @@ class DoneEvent:
     seconds: float
     already_done: bool = False
     lost_frames: int = 0
+    damaged_places: int = 0  # of picture and sound, missing frames among them
     retries: int = 0  # tiles halved for memory, frames redone in a wider type
     damage: str = ""  # what was wrong with a still that was delivered all the same
 

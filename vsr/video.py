@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vsr.disk import sync_folder
@@ -12,6 +12,7 @@ from vsr.errors import MediaError
 from vsr.events import DoneEvent, Event, NoteEvent, ProgressEvent, SegmentEvent, Wait
 from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.assembly import Assembled
+from vsr.io.damage import Damage
 from vsr.io.join import join
 from vsr.io.numbered import NumberedSink, numbers_of
 from vsr.io.opening import open_input
@@ -48,7 +49,7 @@ def upscale_video(
     `output` None writes beside the source, a folder keeps the default name in it. `settings` go before `preset`.
     `on_event` is called in this thread. Setting `cancel` from another stops the run within a moment.
     Raises VsrError with one line for the user; Cancelled when stopped. A clip with damage is delivered as far as it
-    can be decoded: look at `lost_frames` of the result.
+    can be decoded: look at `damaged_places` and `lost_frames` of the result.
     """
     began = time.monotonic()
     tell = on_event or (lambda event: log.debug("%s", event))
@@ -74,6 +75,7 @@ def upscale_video(
         frames=findings.frames,
         seconds=time.monotonic() - began,
         lost_frames=findings.lost,
+        damaged_places=len(findings.damage),
         retries=job.renderer.upscaler.retries,
     )
     tell(done)
@@ -90,11 +92,10 @@ def _to_file(job: Job, tell: Tell, cancel: Cancel) -> Findings:
         else:
             findings = produce(job, journal, tell, cancel)
             written = _join(job, journal, part, cancel)
-        for note in written.notes:
-            tell(NoteEvent(message=note))
+        _tell_written(written, findings, tell)
         _check_and_name(job, part, written, cancel)
         journal.remove()
-    if job.pinned and not findings.lost:
+    if job.pinned and not findings.damage:
         remember(job.output, job.pinned)
     return findings
 
@@ -103,8 +104,7 @@ def _to_pipe(job: Job, tell: Tell, cancel: Cancel) -> Findings:
     """Write into a pipe what belongs there, and check what can be checked of it on the way: frames and times."""
     with outflow(job.output, cancel) as pipe:
         findings, written = pass_straight(job, pipe, tell, cancel)
-    for note in written.notes:
-        tell(NoteEvent(message=note))
+    _tell_written(written, findings, tell)
     return findings
 
 
@@ -202,7 +202,7 @@ def _run_stages(
             tell(ProgressEvent(frames=frames, total=job.event.frames, waits_for=_bottleneck(loaded, rendered)))
             also()
     also()
-    _tell_findings(source.findings, tell)
+    _tell(source.findings.notes, source.findings.damage, tell)
     if not source.findings.frames:
         raise MediaError(f"{job.info.path}: no frame to upscale: {_why_empty(job, source.findings)}")
     return source.findings
@@ -210,8 +210,8 @@ def _run_stages(
 
 def _why_empty(job: Job, findings: Findings) -> str:
     """Why a run that ended has no frames, and what to do."""
-    if findings.damage:
-        return f"{findings.damage[0]}; give a whole clip"
+    if findings.reason:
+        return f"{findings.reason}; give a whole clip"
     start, end, length = job.settings.start, job.settings.end, job.info.duration
     until = "the end" if end is None else f"--end {float(end):g}"
     lasts = "" if length is None else f"the clip lasts {float(length):g} s; "
@@ -224,11 +224,17 @@ def _bottleneck(loaded: Stage, rendered: Stage) -> Wait:
     return "compute" if not loaded.is_empty else "decode"
 
 
-def _tell_findings(findings: Findings, tell: Tell) -> None:
-    """Say what decoding found."""
-    for line in [*findings.notes, *findings.damage[:_MOST_LINES]]:
+def _tell_written(written: Assembled, findings: Findings, tell: Tell) -> None:
+    """Say what came of the other streams, and count the damage of the sound in."""
+    _tell(written.notes, written.damage, tell)
+    findings.damage.extend(written.damage)
+
+
+def _tell(notes: Sequence[str], damage: Sequence[Damage], tell: Tell) -> None:
+    """Say what was noticed, and what is missing or damaged, and when; no endless list."""
+    for line in [*notes, *map(str, damage[:_MOST_LINES])]:
         tell(NoteEvent(message=line))
-    more = len(findings.damage) - _MOST_LINES
+    more = len(damage) - _MOST_LINES
     if more > 0:
         tell(NoteEvent(message=f"and {more} more places like these"))
 

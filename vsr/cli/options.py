@@ -173,7 +173,7 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         "--max-pixels", type=PIXELS, metavar="N", help="Refuse stills with more, such as 2GP.  [default: 500MP]"
     ),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
-    click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source breaks off."),
+    click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source is damaged."),
 ]
 
 

@@ -68,8 +68,10 @@ def upscale(
             raise MediaError(
                 f"{source}: {done.damage}; look at {done.output}, or give --allow-damaged to have status 0"
             )
-        if done.lost_frames and not settings.allow_damaged:
+        if done.damaged_places and not settings.allow_damaged:
+            places = "one place" if done.damaged_places == 1 else f"{done.damaged_places} places"
+            missing = f", {done.lost_frames} frames are missing" if done.lost_frames else ""
             raise MediaError(
-                f"{source}: damaged, {done.lost_frames} frames are missing in {done.output}; "
+                f"{source}: damaged at {places}{missing} in {done.output}; "
                 "look at it, or give --allow-damaged to have status 0"
             )

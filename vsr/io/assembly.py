@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
@@ -15,6 +16,8 @@ from vsr.errors import MediaError
 from vsr.frames import MediaInfo, StreamPlan
 from vsr.io.container import Container, ExpectedStream, add_stream, cover_type, kept_language
 from vsr.io.copies import CopiedStream, Track, open_track
+from vsr.io.cut import is_cut_short
+from vsr.io.damage import Damage, SoundCheck
 from vsr.io.matroska import declare_aspect, roomy_title
 from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, scaled_matrix
@@ -45,6 +48,7 @@ class Assembled:
     end: Fraction  # seconds: where the last frame ends
     chapters: tuple[tuple[Fraction, str], ...]  # start in seconds, title
     notes: tuple[str, ...]
+    damage: tuple[Damage, ...]  # of the sound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +104,23 @@ class Assembly:
                     added.codec_context.codec_tag = "hvc1"
                 self._describe(added, expected, template)
                 if not expected.is_cover:
-                    tracks.append(
-                        open_track(expected, template, added, container=self.container, schedule=self.schedule)
-                    )
+                    tracks.append(self._track(expected, template, added))
         assert video is not None
         with ordinary_priority():
             file.start_encoding()
         for track in tracks:
             track.start_clock()
         return tracks, video
+
+    def _track(self, expected: ExpectedStream, template: Stream, added: Stream) -> Track:
+        info, check = self.info, None
+        zero = info.video.first_pts * info.video.time_base
+        if isinstance(template, AudioStream):
+            is_shorter = info.pipe is None and is_cut_short(info.path, info.container)
+            check = SoundCheck(expected.source.selector, zero=zero, is_shorter=is_shorter)
+        return open_track(
+            expected, template, added, container=self.container, schedule=self.schedule, check=check, zero=zero
+        )
 
     def _describe_picture(self, video: VideoStream, expected: ExpectedStream, original: Stream) -> None:
         picture = self.picture
@@ -190,8 +202,6 @@ class Assembly:
         """What the file must hold, now that it is written: the picture as in `schedule`."""
         picture, notes = self.picture, list(self.notes)
         notes += [f"{t.info.selector}: {t.damaged} damaged packets are left out" for t in tracks if t.damaged]
-        sounds = [(t.info.selector, t.sound.damaged) for t in tracks if t.sound is not None and t.sound.damaged]
-        notes += [f"{selector}: {damaged} damaged packets became silence" for selector, damaged in sounds]
         late = [(t.info.selector, t.begins_late) for t in tracks if t.begins_late]
         notes += [f"{name}: begins {float(time):.3f} s after the cut, at its next keyframe" for name, time in late]
         drops = () if self.container in ("mkv", "webm") else tuple(t for t in tracks if not t.written)
@@ -215,4 +225,5 @@ class Assembly:
             end=schedule.end * schedule.time_base,
             chapters=tuple(start_and_title(chapter) for chapter in self.chapters),
             notes=tuple(notes),
+            damage=tuple(damage for track in tracks for damage in track.damage()),
         )

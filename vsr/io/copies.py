@@ -20,8 +20,9 @@ from av.subtitles.stream import SubtitleStream
 from vsr.frames import StreamInfo
 from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
+from vsr.io.damage import Damage, SoundCheck
 from vsr.io.decode_times import DecodeTimes
-from vsr.io.opening import packets_of
+from vsr.io.demux import Demuxer, Read
 from vsr.io.schedule import Schedule
 from vsr.io.subtitles import TextConverter
 
@@ -72,6 +73,9 @@ class Track:
     filter: _Filter | None
     is_rewritten: bool
     sound: SoundConverter | None = None  # gives packets with times of its own; `source_tick` is then its tick
+    check: SoundCheck | None = None
+    zero: Fraction = Fraction(0)  # seconds: the picture's first frame
+    has_decoded: bool = False  # a packet of a sound that is copied
     base: Fraction = Fraction(1)  # seconds a tick in the output, known when its header is written
     scale: tuple[int, int, int] = (1, 0, 1)  # written = (source * a + b) / c, to the nearest
     hash: hashlib.blake2b = field(default_factory=hashlib.blake2b)
@@ -83,7 +87,7 @@ class Track:
     lasting: Packet | None = None  # the last subtitle before the kept part: shown until the next one
     written: int = 0
     end: int = 0  # of the last packet, in the output's ticks
-    damaged: int = 0  # packets that could not be written
+    damaged: int = 0  # packets that could not be written, of others than sound
 
     def start_clock(self) -> None:
         """Take over the output's ticks, which are known when its header is written."""
@@ -92,11 +96,19 @@ class Track:
         common = math.lcm(ratio.denominator, offset.denominator)
         self.scale = (int(ratio * common), int(offset * common), common)
 
-    def packets_from(self, packet: Packet) -> Iterator[Packet]:
+    def packets_from(self, read: Read) -> Iterator[Packet]:
         """What is written of a packet of the source, with its times in the output; nothing when it is left out."""
+        packet = read.packet
+        if self.check is not None and packet.pts is not None:
+            self.check.look(*self._place_of(packet), is_after_hole=read.is_after_hole)
         if self.sound is not None:
+            before = self.sound.damaged
             yield from self._encoded(self.sound.packets_from(packet))
+            if self.sound.damaged > before:
+                self._failed(packet)
             return
+        if self.check is not None:
+            self._try(packet)
         for one in self._filtered(packet):
             yield from self._timed(one)
 
@@ -113,6 +125,15 @@ class Track:
         if self.info.kind != "video" or start is None or self.first_pts is None:
             return Fraction(0)
         return self.first_pts * self.source_tick - start
+
+    def damage(self) -> list[Damage]:
+        """What the sound lacks in the part that is kept."""
+        zero, start, stop = self.zero, self.schedule.start, self.schedule.stop
+        return [
+            one
+            for one in (self.check.damage if self.check is not None else ())
+            if (stop is None or one.begin + zero < stop) and (start is None or (one.end or 0) + zero > start)
+        ]
 
     def result(self) -> CopiedStream:
         """What was written of the stream."""
@@ -137,6 +158,27 @@ class Track:
             frame=Fraction(context.frame_size, context.sample_rate),
         )
 
+    def _place_of(self, packet: Packet) -> tuple[Fraction, Fraction]:
+        """Seconds of the source at which a packet begins, and how many it lasts."""
+        tick = self.original.time_base or self.source_tick
+        time = packet.pts if packet.pts is not None else packet.dts
+        return (time or 0) * tick, (packet.duration or 0) * tick
+
+    def _failed(self, packet: Packet) -> None:
+        if self.check is None:
+            self.damaged += 1
+        else:
+            self.check.failed(*self._place_of(packet))
+
+    def _try(self, packet: Packet) -> None:
+        """Decode a packet of sound that is copied, to know whether it is whole; the first may lean on others."""
+        try:
+            self.has_decoded = bool(packet.decode()) or self.has_decoded
+        except (FFmpegError, ValueError) as e:
+            log.info("%s: a packet at %s is damaged: %s", self.info.selector, packet.pts, e)
+            if self.has_decoded:
+                self._failed(packet)
+
     def _encoded(self, packets: Iterator[Packet]) -> Iterator[Packet]:
         for packet in packets:
             self._place(packet, packet.pts or 0, packet.dts or 0, packet.duration or 0)
@@ -149,8 +191,9 @@ class Track:
         try:
             return self.filter.filter(packet)
         except FFmpegError as e:
-            log.info("%s: a packet at %s is damaged: %s", self.info.selector, packet.pts, e)
-            self.damaged += 1
+            log.info("%s: a packet at %s is left out: %s", self.info.selector, packet.pts, e)
+            if self.check is None:  # that of sound is told already
+                self.damaged += 1
             return []
 
     def _guessed_duration(self, pts: int) -> int:
@@ -249,9 +292,19 @@ class Track:
 
 
 def open_track(
-    expected: ExpectedStream, template: Stream, added: Stream, *, container: Container, schedule: Schedule
+    expected: ExpectedStream,
+    template: Stream,
+    added: Stream,
+    *,
+    container: Container,
+    schedule: Schedule,
+    check: SoundCheck | None = None,
+    zero: Fraction = Fraction(0),
 ) -> Track:
-    """A track from the source's stream `template` to the output's stream `added`; its clock starts with the header."""
+    """A track from the source's stream `template` to the output's stream `added`; its clock starts with the header.
+
+    `check` finds what a sound lacks; `zero` is the second of the source from which it tells it.
+    """
     sound = None
     if expected.is_converted and isinstance(template, AudioStream) and isinstance(added, AudioStream):
         begin = -schedule.shift if schedule.start is None else schedule.start  # no player shows what lies before zero
@@ -269,6 +322,8 @@ def open_track(
         filter=_filter(expected, template, added),
         is_rewritten=is_annexb,
         sound=sound,
+        check=check,
+        zero=zero,
     )
 
 
@@ -280,9 +335,9 @@ class Copies:
         self._by_index = {track.info.index: track for track in tracks}
         self._decode_times = DecodeTimes()
 
-    def add(self, packet: Packet) -> Iterator[tuple[float, Packet]]:
+    def add(self, read: Read) -> Iterator[tuple[float, Packet]]:
         """What comes of a packet of the source, each with its decode time in seconds."""
-        for timed in self._decode_times.add(packet):
+        for timed in self._decode_times.add(read):
             yield from self._written(timed)
 
     def rest(self) -> Iterator[tuple[float, Packet]]:
@@ -293,9 +348,9 @@ class Copies:
             for last in track.rest():
                 yield (last.dts or 0) * float(track.base), last
 
-    def _written(self, packet: Packet) -> Iterator[tuple[float, Packet]]:
-        track = self._by_index[packet.stream.index]
-        for timed in track.packets_from(packet):
+    def _written(self, read: Read) -> Iterator[tuple[float, Packet]]:
+        track = self._by_index[read.packet.stream.index]
+        for timed in track.packets_from(read):
             yield (timed.dts or 0) * float(track.base), timed
 
 
@@ -307,8 +362,8 @@ def copied_packets(source: InputContainer, tracks: Sequence[Track], notes: list[
     if not tracks:
         return
     copies = Copies(tracks)
-    for packet in _until_damage(source, [source.streams[track.info.index] for track in tracks], notes):
-        yield from copies.add(packet)
+    for read in _until_damage(source, [source.streams[track.info.index] for track in tracks], notes):
+        yield from copies.add(read)
     yield from copies.rest()
 
 
@@ -331,9 +386,9 @@ def _filter(expected: ExpectedStream, template: Stream, added: Stream) -> _Filte
     return None
 
 
-def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Packet]:
+def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Read]:
     """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
     try:
-        yield from (packet for packet in packets_of(source, *streams) if packet.size)
+        yield from (read for read in Demuxer(source, streams).packets() if read.packet.size)
     except (FFmpegError, OSError) as e:
         notes.append(f"the source breaks off ({e.strerror}): its other streams end there")

@@ -12,19 +12,23 @@ from av.stream import Stream
 from vsr.errors import MediaError
 from vsr.frames import NumberedFrames
 from vsr.io.animation import as_clip, is_animated_webp
+from vsr.io.cut import is_cut_short
 from vsr.pipes import Inflow
 
-# Demuxers of moving pictures. Left out on purpose: playlists (concat, hls, dash, image2, sdp, lavfi), which name other
-# files and hosts, and those that turn any text into pictures (tty).
+# Demuxers of moving pictures, and of sound that is given by mistake and deserves a clear line. Left out on purpose:
+# playlists (concat, hls, dash, image2, sdp, lavfi), which name other files and hosts, and those that turn any text into
+# pictures (tty).
 _DEMUXERS = (
     "3dostr,4xm,amv,anm,apng,argo_brp,asf,asf_o,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,bmv,c93,cavsvideo,cdg,cdxl,"
     "cine,dcstr,dhav,dirac,dnxhd,dsicin,dv,dxa,ea,ea_cdata,evc,film_cpk,filmstrip,flic,flv,frm,gdv,gif,gxf,h261,h263,"
     "h264,hevc,hnm,iff,ifv,ingenient,ipmovie,ipu,iss,iv8,ivf,ivr,jpegxl_anim,jv,kux,live_flv,lmlm4,lvf,lxf,m4v,"
     "matroska,webm,mgsts,mjpeg,mjpeg_2000,mlv,mm,moflex,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,msnwctcp,mtv,mv,"
     "mvi,mxf,mxg,nc,nsv,nut,nuv,obu,ogg,paf,pdv,pmp,psxstr,pva,r3d,rawvideo,rl2,rm,roq,rpl,ser,sga,siff,smjpeg,smk,"
-    "smush,swf,thp,tiertexseq,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,wc3movie,webp,wsvqa,wtv,xmv,yop,yuv4mpegpipe"
+    "smush,swf,thp,tiertexseq,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,wc3movie,webp,wsvqa,wtv,xmv,yop,yuv4mpegpipe,"
+    "aac,ac3,aiff,ape,caf,dsf,dts,dtshd,eac3,flac,mp2,mp3,mpc,mpc8,tak,truehd,tta,w64,wav,wv"
 )
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_WITHOUT_INDEX = "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
 _NOT_READABLE = {
     "missing": "no such file; check the name",
     "folder": "is a folder; give a file, or use `vsr folder`",
@@ -63,6 +67,9 @@ def open_input(
     except (FFmpegError, ValueError, OSError) as e:  # UnknownCodecError is a ValueError only
         why = _why_unreadable(path, e) if pipe is None else _why_no_clip(pipe)
         raise MediaError(f"{path}: {why}") from e
+    if pipe is None and not container.streams.video and is_cut_short(path, container.format.name):
+        container.close()
+        raise MediaError(f"{path}: {_WITHOUT_INDEX}")
     if threads is not None:
         for stream in container.streams.video:
             if stream.codec_context is not None:
@@ -130,7 +137,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     except OSError:
         head = b""
     if head[4:8] in _MP4_BOXES:
-        return "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
+        return _WITHOUT_INDEX
     if isinstance(error, InvalidDataError | ArgumentError | EOFError):  # the second: a demuxer that is left out above
         return "is no video, or is damaged beyond reading; give a video file"
     return f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the file"

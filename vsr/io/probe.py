@@ -2,20 +2,17 @@
 
 import itertools
 import statistics
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vsr.errors import MediaError
 from vsr.frames import MediaInfo, NumberedFrames, VideoInfo
-from vsr.io.decoder import Decoder
+from vsr.io.first_frame import first_frame
 from vsr.io.opening import open_input, packets_of
 from vsr.io.pixel_formats import has_alpha, planar_layout
 from vsr.io.side_data import content_light_of, display_matrix_of, mastering_display_of, side_data_of
@@ -23,11 +20,8 @@ from vsr.io.source_color import source_color
 from vsr.io.streams import choose_video, codec_name, describe_streams, tagged_end
 from vsr.pipes import Inflow
 
-MAX_SIDE = 32768  # pixels; a frame of this size is 3 GiB as RGB, more is an attack or a mistake
 _WIDEST_PIXEL = Fraction(100)
-_PACKETS_TO_FIRST_FRAME = 600  # a decoder that stays silent for longer has nothing to give
 _PACKETS_FOR_RATE = 40
-_FRAMES_LOOKED_AT = 12  # for what they carry beside their samples
 _FASTEST = Fraction(1000)  # frames a second; segments count frames in Matroska's milliseconds
 _LOST_SIDE_DATA = {
     "A53_CC": "closed captions inside the pictures are not carried",
@@ -45,7 +39,8 @@ def probe(path: Path, *, pipe: Inflow | None = None, numbered: NumberedFrames | 
     with open_input(path, pipe=pipe, numbered=numbered, threads=1) as container:
         streams = describe_streams(container)
         stream = choose_video(path, container)
-        frame, first_pts, later = _first_frame(path, container, stream)
+        first = first_frame(path, container, stream)
+        frame, first_pts, later = first.frame, first.pts, first.later
         side_data = side_data_of(frame)
         video = _video_info(container, stream, frame, first_pts, side_data)
         return MediaInfo(
@@ -59,65 +54,6 @@ def probe(path: Path, *, pipe: Inflow | None = None, numbered: NumberedFrames | 
             pipe=pipe,
             numbered=numbered,
         )
-
-
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int, set[str]]:
-    """The first frame in presentation order, its time in ticks, and what side data the next few frames carry."""
-    context = stream.codec_context
-    if context is None:
-        raise MediaError(
-            f"{path}: v:{_position(container, stream)} has a codec that is not known here; convert it first"
-        )
-    _check_size(path, context.height, context.width)
-    is_avi = container.format.name == "avi"
-    error: Exception | None = None
-    times: list[int] = []
-    decoder = Decoder(stream, threads=1)
-    packets = packets_of(container, stream)
-    for _ in range(_PACKETS_TO_FIRST_FRAME):
-        try:
-            packet = next(packets, None)
-            frames = decoder.decode(packet) if packet is not None else []
-        except (FFmpegError, ValueError) as e:
-            error = e
-            continue
-        if packet is None:
-            break
-        # AVI knows no presentation times: those PyAV gives are wrong where frames are reordered
-        time = packet.dts if is_avi else packet.pts
-        if packet.size and not packet.is_discard and time is not None:
-            times.append(time)
-        for frame in frames:
-            _check_size(path, frame.height, frame.width)
-            first_pts = min(times, default=0) if frame.pts is None or is_avi else frame.pts
-            return frame, first_pts, _later_side_data(decoder, packets, frames[1:])
-    raise MediaError(f"{path}: no frame of its {codec_name(stream)} video can be decoded; copy it again") from error
-
-
-def _later_side_data(decoder: Decoder, packets: Iterator[Packet], frames: Sequence[VideoFrame]) -> set[str]:
-    """Names of what the next frames carry: captions and dynamic metadata need not begin with the first one."""
-    found: set[str] = set()
-    seen = 0
-    while True:
-        for frame in frames:
-            found.update(side_data_of(frame))
-        seen += len(frames)
-        packet = next(packets, None) if seen < _FRAMES_LOOKED_AT else None
-        if packet is None:
-            return found
-        try:
-            frames = decoder.decode(packet)
-        except (FFmpegError, ValueError):  # decoding will tell of it
-            frames = ()
-
-
-def _check_size(path: Path, height: int, width: int) -> None:
-    if max(height, width) > MAX_SIDE:
-        raise MediaError(f"{path}: {width}x{height} pixels are too many; at most {MAX_SIDE} a side can be read")
-
-
-def _position(container: InputContainer, stream: Stream) -> int:
-    return [s.index for s in container.streams.video].index(stream.index)
 
 
 def _video_info(
@@ -185,7 +121,8 @@ def _duration(container: InputContainer, stream: VideoStream, first_pts: int) ->
     if end is not None and stream.time_base:
         return max(Fraction(0), end - first_pts * stream.time_base) or None
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
+        unshown = 0 if stream.start_time is None else max(0, first_pts - stream.start_time)  # before the first keyframe
+        return max(1, stream.duration - unshown) * stream.time_base
     if container.duration:
         return Fraction(container.duration, 1_000_000)
     return None

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
-from vsr.io.opening import packets_of
+from vsr.io.demux import Demuxer, Read
 from vsr.stage import Cancel
 
 _MOST_WAITING = 64 << 20  # bytes; then reading waits for the writer
@@ -33,18 +33,20 @@ class SinglePass:
         self._start = start
         self._copied = [container.streams[index] for index in copied]
         self._cancel = cancel
-        self._waiting: deque[Packet] = deque()
+        self.demuxer = Demuxer(container, self._copied)
+        self._waiting: deque[Read] = deque()
         self._changed = threading.Condition()
         self._bytes = 0
         self._is_taken = False  # whether the writer is there
 
-    def pictures(self, stream: Stream) -> Iterator[Packet]:
+    def pictures(self, stream: Stream) -> Iterator[Read]:
         """The packets of the picture, and an empty one at the end; what lies between them is set aside."""
-        for packet in packets_of(self.container, stream, *self._copied):
-            if packet.stream.index == stream.index:
-                yield packet
-            elif packet.size:
-                self._set_aside(packet)
+        self.demuxer.want(stream)
+        for read in self.demuxer.packets():
+            if read.packet.stream.index == stream.index:
+                yield read
+            elif read.packet.size:
+                self._set_aside(read)
 
     def read_on(self, picture: int, end: Fraction) -> None:
         """Set aside what belongs to the part before `end`, in the source's seconds, and lies behind it in the file."""
@@ -52,11 +54,12 @@ class SinglePass:
         if not open_ends:
             return
         with suppress(FFmpegError, OSError):  # told when the picture is read
-            for packet in packets_of(self.container, self.container.streams[picture], *self._copied):
+            for read in self.demuxer.packets():
+                packet = read.packet
                 ticks = packet.pts if packet.dts is None else packet.dts
                 time = None if ticks is None else ticks * (packet.stream.time_base or 0)
                 if packet.stream.index != picture and packet.size:
-                    self._set_aside(packet)
+                    self._set_aside(read)
                 if time is not None and time >= end:
                     open_ends.discard(packet.stream.index)
                 if not open_ends or (time is not None and time > end + _UNEVEN):
@@ -76,30 +79,31 @@ class SinglePass:
         """Seconds at which the first begins of what was set aside, as far as it goes on after `cut`."""
         begins: list[Fraction] = []
         with self._changed:
-            for packet in self._waiting:
+            for packet, _ in self._waiting:
                 tick = packet.stream.time_base or Fraction(0)
                 if packet.pts is not None and (cut is None or (packet.pts + (packet.duration or 0)) * tick > cut):
                     begins.append(min(packet.pts, packet.dts or packet.pts) * tick)
         return min(begins, default=None)
 
-    def next_copy(self) -> Packet | None:
+    def next_copy(self) -> Read | None:
         """The next packet that was set aside, None where there is none now."""
         with self._changed:
             if not self._waiting:
                 return None
-            packet = self._waiting.popleft()
-            self._bytes -= packet.size
+            read = self._waiting.popleft()
+            self._bytes -= read.packet.size
             self._changed.notify_all()
-            return packet
+            return read
 
-    def _set_aside(self, packet: Packet) -> None:
+    def _set_aside(self, read: Read) -> None:
+        packet = read.packet
         if self._is_long_before(packet):
             return
         with self._changed:
             while self.is_full and self._is_taken:
                 self._cancel.check()
                 self._changed.wait(_POLL)
-            self._waiting.append(packet)
+            self._waiting.append(read)
             self._bytes += packet.size
 
     def _is_long_before(self, packet: Packet) -> bool:

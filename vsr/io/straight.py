@@ -255,10 +255,10 @@ class _Output:
                     return
                 self._mux_copy(self._ready.popleft()[1])
                 continue
-            packet = self._source.next_copy()
-            if packet is None:
+            read = self._source.next_copy()
+            if read is None:
                 return
-            self._ready.extend(self._copies.add(packet))
+            self._ready.extend(self._copies.add(read))
 
     def _mux_copy(self, packet: Packet) -> None:
         if self.assembly.container == "nut" and min(packet.pts or 0, packet.dts or 0) < 0:
