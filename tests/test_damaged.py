@@ -192,7 +192,7 @@ def test_damaged_sound_is_listed_and_the_status_says_so(tmp_path, nearest, how, 
 def test_missing_packets_of_mp4_are_named_one_by_one(tmp_path, nearest):
     whole = make_clip(tmp_path / "whole.mp4", frames=40, options={"g": "1", "bf": "0"})
     with av.open(str(whole)) as file:
-        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
+        places = [(packet.pos or 0, packet.size) for packet in file.demux(video=0) if packet.size]
     data = bytearray(whole.read_bytes())
     for number in (10, 11, 30):
         at, size = places[number]

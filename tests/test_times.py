@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -103,7 +104,7 @@ def test_pictures_of_y4m_run_at_its_rate(tmp_path, nearest):
 
 @pytest.mark.parametrize(("codec", "bf"), [("mpeg4", "0"), ("mpeg4", "2"), ("libx264", "3")])
 def test_frames_of_avi_are_in_order_whatever_is_reordered(tmp_path, nearest, codec, bf):
-    color = {} if codec == "libx264" else {"color": None}
+    color: dict[str, Any] = {} if codec == "libx264" else {"color": None}
     options = {"bf": bf}
     source = make_clip(tmp_path / "a.avi", codec=codec, frames=20, time_base=Fraction(1, 25), options=options, **color)
     hold(source, nearest, even(20), shift=Fraction(0))
@@ -284,7 +285,8 @@ def test_a_start_after_a_splice_is_found_by_reading(tmp_path, nearest):
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.mp4", "a.avi"])
 def test_frames_that_lean_on_missing_ones_are_left_out_at_the_beginning(tmp_path, nearest, name):
-    base = {"codec": "mpeg4", "color": None, "time_base": Fraction(1, 25)} if name == "a.avi" else {"time_base": _BASE}
+    avi = {"codec": "mpeg4", "color": None, "time_base": Fraction(1, 25)}
+    base: dict[str, Any] = avi if name == "a.avi" else {"time_base": _BASE}
     options = {"g": "12", "bf": "0", "sc_threshold": "1000000000" if name == "a.avi" else "0"}
     clip = make_clip(tmp_path / f"whole{name}", frames=30, options=options, **base)
     passed = 0
