@@ -17,6 +17,13 @@ from vsr.stage import Cancel
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells how urgent threads are")
 
 
+@pytest.fixture(autouse=True)
+def ordinary():
+    """Other tests make media with SVT-AV1 directly, and root's process is a real-time one from then on."""
+    for entry in Path("/proc/self/task").iterdir():
+        os.sched_setscheduler(int(entry.name), os.SCHED_OTHER, os.sched_param(0))
+
+
 def policies() -> set[int]:
     return {os.sched_getscheduler(int(entry.name)) for entry in Path("/proc/self/task").iterdir()}
 
