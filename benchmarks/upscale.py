@@ -31,9 +31,10 @@ from vsr.models.catalog import find
 from vsr.models.checkpoint import describe, load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.plan import Job, plan_clip
+from vsr.production import complete
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
-from vsr.video import produce, upscale_video
+from vsr.video import upscale_video
 
 RATE = 24
 
@@ -167,10 +168,10 @@ def pipeline(job: Job) -> float:
     with Journal(job.output) as journal:
         journal.begin(job.pinned)
         began = time.perf_counter()
-        findings = produce(job, journal, lambda _: None, Cancel())
+        ending = complete(job, journal, lambda _: None, Cancel())
         seconds = time.perf_counter() - began
         journal.remove()
-    return seconds / findings.frames
+    return seconds / ending.frames
 
 
 def published_forward(net: nn.Module, low: torch.Tensor) -> torch.Tensor:

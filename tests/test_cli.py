@@ -386,6 +386,7 @@ def test_json_is_one_object_a_line_with_every_field(video, capsys):
         "already_done": False,
         "lost_frames": 0,
         "damaged_places": 0,
+        "resumed_frames": 0,
         "retries": 0,
         "damage": "",
     }
@@ -402,7 +403,10 @@ def test_names_in_json_are_frozen():
         "progress": ["frames", "total", "waits_for"],
         "pixels": ["pixels", "total"],
         "segment": ["index", "frames"],
-        "done": ["output", "frames", "seconds", "already_done", "lost_frames", "damaged_places", "retries", "damage"],
+        "done": [
+            *("output", "frames", "seconds", "already_done", "lost_frames", "damaged_places"),
+            *("resumed_frames", "retries", "damage"),
+        ],
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],
@@ -547,7 +551,9 @@ def test_ctrl_c_stops_a_real_run_and_leaves_nothing_half_done(tmp_path):
     assert err == "vsr: stopped; what is done is kept\n"
     assert not output.exists()
     done = (tmp_path / "out.mp4.vsr" / "journal.jsonl").read_text().splitlines()[1:]
-    assert {p.name for p in (tmp_path / "out.mp4.vsr").glob("*.mkv")} == {json.loads(line)["file"] for line in done}
+    assert {p.name for p in (tmp_path / "out.mp4.vsr").glob("*.mkv")} == {
+        f"{json.loads(line)['segment']:06d}.mkv" for line in done
+    }
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")

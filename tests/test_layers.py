@@ -16,12 +16,28 @@ LINES = [
     ["cluster", "compare", "evaluate"],
     ["train", "stills"],
     ["video"],
+    ["finish"],
+    ["production"],
+    ["room"],
     ["plan", "still_plan", "still_details"],  # what `video` decides before the first frame
-    ["loading", "footage", "naming", "filtering", "rehearsal"],
+    ["loading", "footage", "naming", "filtering", "rehearsal", "earlier"],
     ["verify", "preset"],
+    ["look"],
     ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],
     ["models"],
-    ["frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes", "picture"],
+    [
+        "frames",
+        "stage",
+        "errors",
+        "events",
+        "settings",
+        "degradation",
+        "training",
+        "disk",
+        "pipes",
+        "picture",
+        "record",
+    ],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}
 SHARED = set(LINES[-1])  # the ground all stand on: these may use each other

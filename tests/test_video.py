@@ -20,6 +20,7 @@ from tests.media_maker import (
 )
 from vsr.errors import Cancelled, ConfigError, MediaError, ModelError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.frames import Tally
 from vsr.journal import Journal
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
@@ -268,11 +269,11 @@ def test_a_cancelled_run_keeps_what_is_done_and_leaves_no_output(tmp_path, neare
     assert not (tmp_path / "out.mkv").exists()
     folder = tmp_path / "out.mkv.vsr"
     lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    assert lines[0]["model"] == "nearest-x2"
+    assert lines[0]["pinned"]["model"] == "nearest-x2"
     assert [line["segment"] for line in lines[1:]][:2] == [0, 1]
-    journalled = {line["file"] for line in lines[1:]}
+    journalled = {f"{line['segment']:06d}.mkv" for line in lines[1:]}
     assert {p.name for p in folder.glob("*.mkv")} == journalled, "the open segment is dropped"
-    run(source, tmp_path / "out.mkv", nearest)
+    run(source, tmp_path / "out.mkv", nearest, segment=Fraction(1, 5))
     assert len(read_frames(tmp_path / "out.mkv")) == 100
 
 
@@ -529,4 +530,4 @@ def test_a_journal_on_a_full_disk_is_one_line(tmp_path):
         assert journal._file is not None
         os.dup2(full.fileno(), journal._file.fileno())
         with pytest.raises(MediaError, match="the disk is full"):
-            journal.add(index=0, pts=(0,), last_crc=0)
+            journal.add(index=0, after=-1, pts=(0,), last_crc=0, tally=Tally())

@@ -1,8 +1,14 @@
 """Have the system put files and names on the disk, and tell a full one from other failures."""
 
 import errno
+import hashlib
 import os
+import shutil
 from pathlib import Path
+
+from vsr.errors import MediaError
+
+_END_BYTES = 1 << 20  # of a file that are read to tell it from others
 
 
 def sync_file(path: Path) -> None:
@@ -39,6 +45,46 @@ def lock_folder(folder: Path) -> int | None:
             raise
         return None  # some network disks have no locks
     return descriptor
+
+
+def state_of(path: Path) -> dict[str, int] | None:
+    """What tells a file from others that had its name: renaming keeps it. None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def digest_of_ends(path: Path) -> str:
+    """A digest of a file's first and last megabyte: what tells a large one from another without reading it all.
+
+    Raises MediaError when it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            ends = hashlib.blake2b(file.read(_END_BYTES), digest_size=16)
+            file.seek(max(0, path.stat().st_size - _END_BYTES))
+            ends.update(file.read(_END_BYTES))
+    except OSError as e:
+        raise MediaError(f"{path}: cannot be read: {e.strerror}; check the file") from e
+    return ends.hexdigest()
+
+
+def free_bytes(folder: Path) -> int | None:
+    """How much can still be written there; None where the system does not say."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def told_size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def why_not_written(error: Exception, otherwise: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import platformdirs
 
+from vsr.disk import state_of
+
 log = logging.getLogger(__name__)
 
 
@@ -19,23 +21,27 @@ def remember(output: Path, pinned: Mapping[str, object]) -> None:
     path = _note_of(output)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"output": _state_of(output), "pinned": pinned}), encoding="utf-8")
+        path.write_text(json.dumps({"output": state_of(output), "pinned": pinned}), encoding="utf-8")
     except OSError as e:
         log.info("%s: not remembered as done: %s", output, e)
 
 
 def is_done(output: Path, pinned: Mapping[str, object]) -> bool:
     """Whether `output` is still the file that a run with these settings finished."""
+    return finished_with(output) == pinned
+
+
+def finished_with(output: Path) -> dict[str, object] | None:
+    """What the run was begun with that finished `output`; None where none did, or the file is another one since."""
     try:
         note = json.loads(_note_of(output).read_text(encoding="utf-8"))
-        return note == {"output": _state_of(output), "pinned": pinned}
     except (OSError, ValueError):
-        return False
-
-
-def _state_of(output: Path) -> dict[str, int]:
-    found = output.stat()
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+        return None
+    state = state_of(output)
+    if not isinstance(note, dict) or state is None or note.get("output") != state:
+        return None
+    pinned = note.get("pinned")
+    return pinned if isinstance(pinned, dict) else None
 
 
 def _note_of(output: Path) -> Path:

@@ -1,5 +1,6 @@
 """What a run tells while it goes. `--json` prints each as one object; names are stable."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,7 @@ class DoneEvent:
     already_done: bool = False
     lost_frames: int = 0
     damaged_places: int = 0  # of picture and sound, missing frames among them
+    resumed_frames: int = 0  # of these, what earlier runs had done
     retries: int = 0  # tiles halved for memory, frames redone in a wider type
     damage: str = ""  # what was wrong with a still that was delivered all the same
 
@@ -104,3 +106,4 @@ class ValidationEvent:
 
 
 Event = PlanEvent | NoteEvent | ProgressEvent | PixelsEvent | SegmentEvent | DoneEvent | TrainEvent | ValidationEvent
+Tell = Callable[[Event], None]

@@ -142,6 +142,27 @@ class StreamPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a source has counted up to a frame: with it, a later run counts on from there."""
+
+    frames: int = 0  # handed on
+    decoded: int = 0  # that went into deinterlacing, of those between start and end
+    interlaced: int = 0  # of these
+    counted_to: int | None = None  # time of the last of these, in ticks of the stream
+    resized: int = 0  # that had another size than the first
+    remarks: int = 0  # damage and the like, which decoding from the beginning finds again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The end of a segment, where a later run goes on: its times, its last frame's CRC-32, and the counts so far."""
+
+    pts: tuple[int, ...]
+    crc: int
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrameBatch:
     """N consecutive frames of one segment, with the samples as decoded.
 
@@ -153,6 +174,7 @@ class FrameBatch:
     time_base: Fraction
     segment: int
     last_crc: int  # CRC-32 of the last frame's samples as decoded, padding left out
+    tally: Tally = Tally()  # up to its last frame
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -82,6 +82,11 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
     return target
 
 
+def partial_path(output: Path) -> Path:
+    """What the first part of an output is called: clip_x4.partial.mp4."""
+    return output.with_suffix(f".partial{output.suffix}")
+
+
 def _mark(settings: UpscaleSettings) -> str:
     if settings.size is None:
         return f"x{float(settings.scale or DEFAULT_SCALE):g}"

@@ -6,7 +6,9 @@ from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
+from vsr.disk import digest_of_ends
 from vsr.done import is_done
+from vsr.earlier import earlier_choice, is_left_over
 from vsr.engine.render import Renderer
 from vsr.engine.tune import (
     FIDELITY_8_BIT,
@@ -16,6 +18,7 @@ from vsr.engine.tune import (
     choose_batch,
     choose_tile,
     divide_cores,
+    hardware,
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
@@ -34,7 +37,7 @@ from vsr.io.system_ffmpeg import system_version
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
-from vsr.naming import container_of, default_container, output_path
+from vsr.naming import container_of, default_container, output_path, partial_path
 from vsr.picture_journal import PictureJournal
 from vsr.pipes import Inflow, is_pipe
 from vsr.rehearsal import rehearse
@@ -91,11 +94,15 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     else:
         codec = Y4M_CODEC if container == "y4m" else choose_codec(settings, video, container=container, width=size[1])
         streams = plan_streams(info, container, codec, settings.drop, settings.audio)
-    batch = settings.batch or choose_batch(upscaler.device, video.height, video.width)
-    upscaler.tile = settings.tile or _tile(upscaler, settings, batch, video)
+    earlier = None if settings.restart or is_straight else earlier_choice(target)
+    batch = settings.batch or (earlier.batch if earlier else choose_batch(upscaler.device, video.height, video.width))
+    upscaler.tile = settings.tile or (earlier.tile if earlier else _tile(upscaler, settings, batch, video))
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
     _require_tile(upscaler)
     cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
+    if earlier is not None:
+        workers = max(1, cores.workers * cores.threads_per_worker // earlier.threads)
+        cores = replace(cores, workers=workers, threads_per_worker=earlier.threads, encoder=earlier.encoder_threads)
     if are_pictures:
         encoder, encoder_notes = plan_pictures(
             video, container, size=size, sample_aspect_ratio=ratio, matrix=settings.matrix
@@ -135,13 +142,12 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     pinned: dict[str, object] = {}
     if not is_straight:
         pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
-    is_there = target.exists() and not is_pipe(target)
-    finished = is_there and not settings.overwrite and not is_straight and is_done(target, pinned)
+    finished = not settings.overwrite and not is_straight and is_done(target, pinned)
     if are_pictures and not settings.overwrite:
         numbers = PictureJournal(target).finished(pinned)
         finished = bool(numbers) and all(numbered_path(target, number).exists() for number in numbers)
-    if is_there and not settings.overwrite and not finished:
-        raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
+    is_whole = is_straight or are_pictures
+    _require_name(target, settings, is_ours=finished or is_left_over(target), has_segments=not is_whole)
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
     notes += [*rehearsed, *video_notes]
     notes += _other_notes(upscaler, settings, video, size)
@@ -192,6 +198,15 @@ def _first_picture(info: MediaInfo, settings: UpscaleSettings) -> int:
     if info.numbered is None:
         return 1
     return info.numbered.first + math.ceil(settings.start * info.video.rate)
+
+
+def _require_name(output: Path, settings: UpscaleSettings, *, is_ours: bool, has_segments: bool) -> None:
+    """Raise VsrError where another file has the name that the result shall get, or none can be given."""
+    if settings.finish_partial and not has_segments:
+        raise ConfigError("finish_partial: pipes and numbered pictures have no segments to join; leave it out")
+    target = partial_path(output) if settings.finish_partial else output
+    if target.exists() and not is_pipe(target) and not settings.overwrite and not (is_ours and target == output):
+        raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
 
 
 def _model_and_scale(settings: UpscaleSettings) -> tuple[str, Fraction]:
@@ -353,15 +368,17 @@ def _pinned(
     """All that changes the output's bytes, for the journal's first line."""
     upscaler = renderer.upscaler
     size, mtime_ns = _state_of(info)
+    source: dict[str, object] = {"path": str(info.path.absolute()), "size": size, "mtime_ns": mtime_ns}
+    if info.numbered is None:
+        source["ends"] = digest_of_ends(info.path)
+    else:
+        source["rate"] = str(info.numbered.rate)
     return {
         "versions": {name: version(name) for name in ("vsr", "torch", "av")},
-        "source": str(info.path.absolute()),
-        "source_size": size,
-        "source_mtime_ns": mtime_ns,
-        "source_rate": None if info.numbered is None else str(info.numbered.rate),
+        "source": source,
         "model": upscaler.spec.name,
         "model_sha256": upscaler.spec.sha256,
-        "device": str(upscaler.device),
+        "device": f"{upscaler.device.type}, {hardware(upscaler.device)}",
         "precision": PRECISION_NAMES[upscaler.dtype],
         "tile": upscaler.tile,
         "overlap": upscaler.overlap,

@@ -76,6 +76,8 @@ class UpscaleSettings:
     audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
     fps: Fraction | None = None  # of numbered pictures as a source
     overwrite: bool = False
+    restart: bool = False  # begin anew, whatever an earlier run left
+    finish_partial: bool = False  # join what an earlier run has done, and no more
     allow_damaged: bool = False
     format: StillFormat | None = None  # of a still; None is the source's own
     quality: int | None = None  # of JPEG, WebP, AVIF and HEIC, 1 to 100
@@ -112,6 +114,8 @@ class UpscaleSettings:
             raise ConfigError(f"quality = {self.quality}: outside 1 to 100; give a number between them")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels = {self.max_pixels}: must be at least 1")
+        if self.restart and self.finish_partial:
+            raise ConfigError("restart and finish_partial: one throws away what the other keeps; give one of them")
         if self.segment <= 0:
             raise ConfigError(f"segment = {float(self.segment):g}: must be more than 0 seconds")
         if self.start < 0 or (self.end is not None and self.end <= self.start):
@@ -147,5 +151,6 @@ def choose_model(models: Mapping[int, str], scale: Fraction, *, passes: int = 1)
 CLIP_ONLY = frozenset(
     {"batch", "codec", "crf", "encoder", "encoder_preset", "pix_fmt", "encoder_options", "encoders", "deinterlace"}
     | {"crop", "apply_rotation", "segment", "start", "end", "drop", "container", "audio", "fps", "matrix"}
+    | {"restart", "finish_partial"}
 )
 STILL_ONLY = frozenset({"format", "quality", "to_srgb", "strip", "sheet", "max_pixels"})

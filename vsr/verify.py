@@ -12,6 +12,8 @@ from vsr.io.container import kept_flags
 from vsr.io.copies import CopiedStream, Sound
 from vsr.io.picture import Picture
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
+from vsr.io.samples import samples_at
+from vsr.look import Look, judged, shrunk
 from vsr.stage import Cancel
 
 _MILLISECOND = Fraction(1, 1000)  # Matroska's tick
@@ -61,6 +63,31 @@ def findings_in(output: Path, expected: Assembled, *, cancel: Cancel | None = No
         return [*(Finding(text=text) for text in texts), Finding(text="its first frame cannot be decoded")]
     texts += _check_shape(expected, found.first_frame)
     return [*(Finding(text=text) for text in texts), *_check_color(expected.picture, found.first_frame)]
+
+
+def check_pictures(
+    output: Path, expected: Assembled, looks: Sequence[tuple[int, Sequence[Look]]], *, cancel: Cancel | None = None
+) -> list[str]:
+    """Hold a few pictures of a finished file against what the source looked like there; one line each finding.
+
+    `looks`: numbers of frames that are keyframes of the output, rising, and looks of the source from there on.
+    """
+    tick, picture = expected.time_base, _place_of_picture(expected)
+    times = [expected.pts[number] * tick for number, _ in looks]
+    most = max((len(some) for _, some in looks), default=0)
+    findings: list[str] = []
+    samples = samples_at(output, times, picture=picture, count=most)
+    for (number, wanted), found in zip(looks, samples, strict=True):
+        if cancel is not None:
+            cancel.check()
+        if len(found) < len(wanted):
+            findings.append(f"frame {number + len(found)} cannot be decoded")
+            continue
+        layout = found[0].layout
+        small = [shrunk(one.planes, layout, wanted[0].shape[1:]) for one in found[: len(wanted)]]
+        place = f"frame {number} at {float(expected.pts[number] * tick):.3f} s"
+        findings += [f"{place} {what}" for what in judged(wanted, small, layout, expected.picture.color)]
+    return findings
 
 
 def _place_of_picture(expected: Assembled) -> int:

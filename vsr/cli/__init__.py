@@ -1,5 +1,6 @@
 """The command line: parse, call, show. The only place that prints, sets up logging and knows exit statuses."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,13 @@ commands.add_command(presets)
 
 
 def main() -> None:
-    """The `vsr` command."""
+    """The `vsr` command.
+
+    Until a command takes over the signals, Ctrl-C ends the process as the system would: Python's own handler would wait
+    for the import of torch, which takes seconds, and there is nothing to tidy up yet.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where Ctrl-C is to be ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run())
 
 

@@ -173,6 +173,13 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         "--max-pixels", type=PIXELS, metavar="N", help="Refuse stills with more, such as 2GP.  [default: 500MP]"
     ),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
+    click.option("--restart", is_flag=True, default=None, help="Begin anew, not where an earlier run was stopped."),
+    click.option(
+        "--finish-partial",
+        is_flag=True,
+        default=None,
+        help="Make a file of what an earlier run has done, OUT.partial.mp4; it can still go on afterwards.",
+    ),
     click.option("--allow-damaged", is_flag=True, default=None, help="Status 0 even when the source is damaged."),
 ]
 

@@ -212,6 +212,7 @@ class _Text:
                 bar_format=_BAR_WITHOUT_TOTAL if event.total is None else _BAR,
                 dynamic_ncols=True,
                 file=sys.stderr,
+                initial=event.frames,  # what an earlier run has done is no speed of this one
             )
         self._bar.set_postfix_str(f"waits for {event.waits_for}", refresh=False)
         self._bar.update(event.frames - self._bar.n)
@@ -242,7 +243,7 @@ def done_text(done: DoneEvent) -> str:
     """What came of the run, in one line."""
     if done.already_done:
         return f"{done.output}: already done"
-    rate = f", {done.frames / done.seconds:.2f} frames/s" if done.seconds > 0 else ""
+    rate = f", {(done.frames - done.resumed_frames) / done.seconds:.2f} frames/s" if done.seconds > 0 else ""
     lost = f", {done.lost_frames} lost" if done.lost_frames else ""
     retries = f", {done.retries} computed again" if done.retries else ""
     return f"{done.output}: {done.frames} frames in {done.seconds:.1f} s{rate}{lost}{retries}"

@@ -22,6 +22,7 @@ Examples:
   vsr upscale scan.tif --scale 2 --format png --sheet      writes scan_x2.png and scan_x2_sheet.png
 
 An existing output is refused without --overwrite. Ctrl-C stops after the current tile, a second one at once.
+The same command goes on where a run was stopped, killed or lost its power; OUT.vsr/ holds what is done.
 """
 )
 @click.argument("source", type=click.Path(path_type=Path))
@@ -58,6 +59,7 @@ def upscale(
 
     still = is_still(source, output)
     refuse_foreign(given, is_still=still)
+    # imports torch, before signals are taken over, so that Ctrl-C ends that at once
     flow = vsr.upscale_image if still else vsr.upscale_video
     cancel = Cancel()
     with display(quiet=quiet, as_json=as_json) as on_event, stop_on_signals(cancel, on_event):

@@ -62,6 +62,13 @@ def _why_no_cuda() -> str:
     return "no CUDA device is found"
 
 
+def hardware(device: torch.device) -> str:
+    """What results may depend on besides the kind of the device: the card's name, a CPU's vector instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
 def fast_types(device: torch.device) -> tuple[torch.dtype, ...]:
     """Types in which the device multiplies faster than in float32, the most exact first."""
     if device.type == "cuda":

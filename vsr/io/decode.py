@@ -44,6 +44,7 @@ class PictureDecoder:
         self._missing: Damage | None = None  # at the end
         self._jumps: tuple[Jump, ...] = ()
         self._is_sought = False
+        self._guessed = 0  # times of frames after seeking, which nothing before bears out
         self.reason: str | None = None  # what libav said first of what it could not read
 
     def frames(self, *, seek_to: int | None = None) -> Generator[Timed, None, None]:
@@ -66,6 +67,12 @@ class PictureDecoder:
         for timed in increasing(self._decoded("SLICE", seek_to)):
             if last is None or timed.pts > last:
                 yield timed
+
+    def remarks(self) -> int:
+        """How much was found so far that only decoding from the beginning finds again, or that seeking cannot know."""
+        check = self._check
+        odd = self._guessed if self._is_sought else check.unshown
+        return len(check.holes) + len(check.damaged) + odd + (self._missing is not None)
 
     def damage(self) -> Iterator[Damage]:
         """What was found so far, in order of time."""
@@ -101,7 +108,7 @@ class PictureDecoder:
         """Frames as decoded, with their best known times. Raises _DamagedError when `threading` is AUTO."""
         is_tolerant = threading == "SLICE"
         self._check, self._missing, self.reason = self._new_check(), None, None
-        self._is_sought = seek_to is not None
+        self._is_sought, self._guessed = seek_to is not None, 0
         with self._opened() as container:
             stream = container.streams[self._info.video.index]
             assert isinstance(stream, VideoStream)
@@ -125,6 +132,7 @@ class PictureDecoder:
                     if packet.is_corrupt and time is not None:
                         torn.add(time)
                 for frame in self._frames_of(decoder, packet, clock, is_tolerant=is_tolerant):
+                    self._guessed += self._is_sought and frame.pts is None
                     pts = clock.time_of(frame)
                     if pts < self._info.video.first_pts and seek_to is None:  # needs frames that the file does not hold
                         continue

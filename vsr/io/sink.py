@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from vsr.disk import why_not_written
 from vsr.errors import MediaError
-from vsr.frames import Plane, RenderedBatch
+from vsr.frames import FrameBatch, Plane, RenderedBatch, Tally
 from vsr.io.encoders import EncoderPlan, quiet_encoders
 from vsr.io.ffmpeg import SystemEncoder
 from vsr.io.pixels import write_planes
@@ -37,6 +37,7 @@ class FinishedSegment:
     index: int
     pts: tuple[int, ...]
     last_crc: int
+    tally: Tally
 
 
 class SegmentEncoder(Protocol):
@@ -69,31 +70,30 @@ class VideoSink:
         Raises MediaError when the encoder or the disk gives up.
         """
         encoder: SegmentEncoder | None = None
-        index, crc = -1, 0
+        last: FrameBatch | None = None
         pts: list[int] = []
         try:
             for item in rendered:
-                if encoder is not None and item.batch.segment != index:
-                    self._finish(encoder, index, pts, crc)
+                if encoder is not None and last is not None and item.batch.segment != last.segment:
+                    self._finish(encoder, pts, last)
                     encoder, pts = None, []
                 if encoder is None:
-                    index = item.batch.segment
-                    encoder = open_encoder(self._plan, self._path_of(index), self._cancel)
+                    encoder = open_encoder(self._plan, self._path_of(item.batch.segment), self._cancel)
                 for i in range(len(item.batch)):
                     encoder.write([plane[i] for plane in item.planes])
                 pts.extend(item.batch.pts)
-                crc = item.batch.last_crc
+                last = item.batch
                 yield len(item.batch)
-            if encoder is not None:
-                self._finish(encoder, index, pts, crc)
+            if encoder is not None and last is not None:
+                self._finish(encoder, pts, last)
                 encoder = None
         finally:
             if encoder is not None:
                 encoder.discard()
 
-    def _finish(self, encoder: SegmentEncoder, index: int, pts: list[int], crc: int) -> None:
+    def _finish(self, encoder: SegmentEncoder, pts: list[int], last: FrameBatch) -> None:
         encoder.close()
-        self._on_finished(FinishedSegment(index=index, pts=tuple(pts), last_crc=crc))
+        self._on_finished(FinishedSegment(index=last.segment, pts=tuple(pts), last_crc=last.last_crc, tally=last.tally))
 
 
 def open_encoder(plan: EncoderPlan, path: Path, cancel: Cancel, *, limit: float | None = None) -> SegmentEncoder:

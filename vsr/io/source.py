@@ -8,11 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from vsr.frames import FrameBatch, MediaInfo, Plane, VideoInfo
+from vsr.frames import FrameBatch, MediaInfo, Place, Plane, Tally, VideoInfo
 from vsr.io.crop import cut_out
 from vsr.io.damage import Damage, merged
 from vsr.io.decode import PictureDecoder
 from vsr.io.filters import WARM_UP, FilteredVideo, Timed, deinterlaced
+from vsr.io.following import following
 from vsr.io.pixels import PlaneReader, crc_of
 from vsr.io.single_pass import SinglePass
 from vsr.settings import Crop
@@ -43,7 +44,8 @@ class VideoSource:
     `start` and `end` are seconds after the clip's first frame, `end` itself left out. Segment k holds the frames
     with k·L ≤ pts - first_pts < (k+1)·L. What can be decoded of a damaged clip is delivered; `findings` tells the rest.
     `shared` is read instead of the file where other streams come from the same pass over it: nothing is sought then,
-    and nothing decoded twice.
+    and nothing decoded twice. With `after` the frames are those after that place, up to the segment `until`, itself
+    left out: the same frames in the same batches as without.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class VideoSource:
         end: Fraction | None = None,
         threads: int = 0,
         shared: SinglePass | None = None,
+        after: Place | None = None,
+        until: int | None = None,
     ) -> None:
         video = info.video if isinstance(info.video, FilteredVideo) else FilteredVideo.of(info.video, "off")
         self._video = video
@@ -69,16 +73,24 @@ class VideoSource:
         self._decoder = PictureDecoder(self._info, threads=threads, shared=shared)
         self._reader = PlaneReader(video.layout, video.decoded.height, video.decoded.width)
         self._crop = video.crop or Crop(height=video.decoded.height, width=video.decoded.width, top=0, left=0)
-        self._decoded_frames = 0  # from start to end
-        self._interlaced = 0  # of these
+        self._after = after
+        self._until = until
+        before = after.tally if after else Tally()
+        self._handed_on = before.frames
+        self._resized = before.resized
+        self._decoded_frames = before.decoded  # from start to end
+        self._interlaced = before.interlaced  # of these
+        self._counted_to = before.counted_to  # in ticks of the stream
         self.findings = Findings()
 
     def __iter__(self) -> Iterator[FrameBatch]:
         video = self._video
         pending: list[Timed] = []
         segment = 0
-        for timed in self._wanted():
+        for timed in self._all() if self._after is None else self._following(self._after):
             index = max(0, math.floor((timed.pts - video.first_pts) * video.time_base / self._segment))
+            if self._until is not None and index >= self._until:
+                break
             if pending and (index != segment or len(pending) == self._batch):
                 yield self._to_batch(pending, segment)
                 pending = []
@@ -89,6 +101,8 @@ class VideoSource:
         if self._shared is not None and self._end is not None:
             first = video.decoded.first_pts * video.decoded.time_base
             self._shared.read_on(video.index, first + self._end)
+        if self._until is not None:  # whoever goes on to the end tells what was found
+            return
         self.findings.notes += [*self._decoder.notes(), *self._noticed()]
         self.findings.reason = self._decoder.reason
         self.findings.damage = merged(filter(self._is_wanted, self._decoder.damage()))
@@ -101,20 +115,30 @@ class VideoSource:
             for stack, plane in zip(planes, cut_out(self._reader.read(one.frame), layout, crop), strict=True):
                 np.copyto(stack[i], plane)  # the decoder keeps its own planes for reference
         self.findings.frames += len(timed)
+        self._handed_on += len(timed)
         return FrameBatch(
             planes=planes,
             pts=tuple(one.pts for one in timed),
             time_base=self._video.time_base,
             segment=segment,
             last_crc=crc_of(timed[-1].decoded),
+            tally=Tally(
+                frames=self._handed_on,
+                decoded=self._decoded_frames,
+                interlaced=self._interlaced,
+                counted_to=self._counted_to,
+                resized=self._resized + self._reader.foreign,
+                remarks=self._decoder.remarks(),
+            ),
         )
 
     def _noticed(self) -> Iterator[str]:
         """What is known of the frames once all are out."""
-        if self._reader.foreign:
+        resized = self._resized + self._reader.foreign
+        if resized:
             size = f"{self._reader.width}x{self._reader.height}"
-            yield f"{self._reader.foreign} frames have another size: resized to {size} like the first"
-        frames, counted = self.findings.frames, f"{self._decoded_frames} frames of the source became"
+            yield f"{resized} frames have another size: resized to {size} like the first"
+        frames, counted = self._handed_on, f"{self._decoded_frames} frames of the source became"
         if self._video.deinterlace == "double":
             yield f"{counted} {frames}, one a field"
         elif self._video.deinterlace == "ivtc":
@@ -129,9 +153,24 @@ class VideoSource:
         elif self._video.decoded.is_interlaced and not self._interlaced:
             yield "no frame says that it is interlaced: none was deinterlaced; --deinterlace on does it all the same"
 
-    def _wanted(self) -> Iterator[Timed]:
+    def _all(self) -> Iterator[Timed]:
         """Frames from `start` up to `end`, filtered."""
-        frames = self._from_start()
+        return self._wanted(self._from_start())
+
+    def _following(self, place: Place) -> Iterator[Timed]:
+        """All frames after a place."""
+        video, decoded = self._video, self._info.video
+        seconds = (place.pts[-1] - video.first_pts) * video.time_base
+        sought: Iterator[Timed] | None = None
+        # what goes by fives, and AVI's times, depend on all that was before; so does what is damaged
+        is_free = video.deinterlace != "ivtc" and self._info.container != "avi" and not place.tally.remarks
+        if is_free and seconds - self._start >= _WORTH_SEEKING:
+            seek_to = decoded.first_pts + int((seconds - _SEEK_MARGIN) / decoded.time_base)
+            sought = self._wanted(self._decoder.frames(seek_to=seek_to))
+        return following(place, sought, self._all, self._decoder.remarks)
+
+    def _wanted(self, frames: Iterator[Timed]) -> Iterator[Timed]:
+        """Of decoded frames those from `start` up to `end`, filtered."""
         if self._video.deinterlace != "off":
             decoded = self._video.decoded
             step = round(1 / decoded.rate / decoded.time_base)
@@ -147,7 +186,9 @@ class VideoSource:
         """The same frames; counts those between `start` and `end`, and the interlaced ones among them."""
         for timed in frames:
             seconds = self._seconds(timed, self._video.decoded)
-            if seconds >= self._start and (self._end is None or seconds < self._end):
+            is_new = self._counted_to is None or timed.pts > self._counted_to
+            if is_new and seconds >= self._start and (self._end is None or seconds < self._end):
+                self._counted_to = timed.pts
                 self._decoded_frames += 1
                 self._interlaced += bool(timed.decoded.interlaced_frame)
             yield timed
