@@ -99,8 +99,8 @@ def _check(job: Job, journal: Journal, written: Assembled, tell: Tell, cancel: C
     findings = check_output(part, written, cancel=cancel)
     findings = findings or check_pictures(part, written, _looks(job, journal, len(written.pts)), cancel=cancel)
     if findings:
-        part.unlink()
-        raise MediaError(f"{job.output}: fails its own check: {'; '.join(findings)}; please report this")
+        what = f"fails its own check: {'; '.join(findings)}"
+        raise MediaError(f"{job.output}: {what}; please report this, and look at {part}, which is kept")
 
 
 def _require_room(journal: Journal, segments: Sequence[SegmentFile]) -> None:

@@ -3,10 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 
-from vsr.disk import digest_of_ends
 from vsr.done import is_done
 from vsr.earlier import earlier_choice, is_left_over
 from vsr.engine.render import Renderer
@@ -18,7 +16,6 @@ from vsr.engine.tune import (
     choose_batch,
     choose_tile,
     divide_cores,
-    hardware,
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
@@ -33,12 +30,12 @@ from vsr.io.picture_plan import picture_streams, plan_pictures
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
 from vsr.io.sink import segment_muxer, try_to_open
-from vsr.io.system_ffmpeg import system_version
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.naming import container_of, default_container, output_path, partial_path
 from vsr.picture_journal import PictureJournal
+from vsr.pinned import pinned_by
 from vsr.pipes import Inflow, is_pipe
 from vsr.rehearsal import rehearse
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
@@ -141,13 +138,14 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
     )
     pinned: dict[str, object] = {}
     if not is_straight:
-        pinned = _pinned(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
+        pinned = pinned_by(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
     finished = not settings.overwrite and not is_straight and is_done(target, pinned)
     if are_pictures and not settings.overwrite:
         numbers = PictureJournal(target).finished(pinned)
         finished = bool(numbers) and all(numbered_path(target, number).exists() for number in numbers)
+    is_ours = finished or (is_left_over(target) and not settings.restart)
     is_whole = is_straight or are_pictures
-    _require_name(target, settings, is_ours=finished or is_left_over(target), has_segments=not is_whole)
+    _require_name(target, settings, is_ours=is_ours, has_segments=not is_whole)
     notes = [*info.notes, *upscaler.spec.notes, *_guesses(video.color, encoder.color), *filter_notes, *encoder_notes]
     notes += [*rehearsed, *video_notes]
     notes += _other_notes(upscaler, settings, video, size)
@@ -345,59 +343,3 @@ def _why(plan: StreamPlan, video: FilteredVideo) -> str:
     if video.turn is not None:
         done.append("turned")
     return ", ".join([*done, *filter(None, [plan.why])])
-
-
-def _state_of(info: MediaInfo) -> tuple[int, int]:
-    """Size in bytes and time of change of the source."""
-    if info.numbered is not None:
-        return info.numbered.bytes, info.numbered.mtime_ns
-    stat = info.path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _pinned(
-    info: MediaInfo,
-    video: FilteredVideo,
-    settings: UpscaleSettings,
-    *,
-    renderer: Renderer,
-    encoder: EncoderPlan,
-    batch: int,
-    cores: Cores,
-) -> dict[str, object]:
-    """All that changes the output's bytes, for the journal's first line."""
-    upscaler = renderer.upscaler
-    size, mtime_ns = _state_of(info)
-    source: dict[str, object] = {"path": str(info.path.absolute()), "size": size, "mtime_ns": mtime_ns}
-    if info.numbered is None:
-        source["ends"] = digest_of_ends(info.path)
-    else:
-        source["rate"] = str(info.numbered.rate)
-    return {
-        "versions": {name: version(name) for name in ("vsr", "torch", "av")},
-        "source": source,
-        "model": upscaler.spec.name,
-        "model_sha256": upscaler.spec.sha256,
-        "device": f"{upscaler.device.type}, {hardware(upscaler.device)}",
-        "precision": PRECISION_NAMES[upscaler.dtype],
-        "tile": upscaler.tile,
-        "overlap": upscaler.overlap,
-        "batch": batch,
-        "passes": renderer.passes,
-        "threads": cores.threads_per_worker,
-        "size": list(renderer.size),
-        "segment": str(settings.segment),
-        "start": str(settings.start),
-        "end": None if settings.end is None else str(settings.end),
-        "encoder": encoder.name,
-        "ffmpeg": system_version() if encoder.is_system else None,
-        "encoder_options": dict(encoder.options),
-        "encoder_threads": encoder.threads,
-        "pix_fmt": encoder.pix_fmt,
-        "matrix": settings.matrix,
-        "deinterlace": settings.deinterlace,
-        "crop": None if video.crop is None else str(video.crop),
-        "turn": None if video.turn is None else list(video.turn),
-        "drop": list(settings.drop),
-        "audio": settings.audio,
-    }

@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 from vsr.done import remember
+from vsr.earlier import is_left_over
 from vsr.errors import MediaError
 from vsr.events import DoneEvent, NoteEvent, Tell
 from vsr.finish import check_and_name, finish_partial, join_all, part_of
-from vsr.journal import Journal, begun
+from vsr.journal import Journal
 from vsr.pipes import inflow, is_pipe, outflow
 from vsr.plan import Job, plan_clip
 from vsr.preset import load_preset
@@ -123,8 +124,8 @@ def _to_pipe(job: Job, tell: Tell, cancel: Cancel) -> tuple[Ending, int]:
 
 
 def _clear_up(job: Job) -> None:
-    """Remove what a run left that was stopped after its output had got its name."""
-    if begun(job.output) is not None:
+    """Remove what a run left that was stopped after its output had got its name; what another has begun stays."""
+    if is_left_over(job.output):
         with Journal(job.output) as journal:
             journal.begin(job.pinned)
             journal.remove()
