@@ -12,7 +12,7 @@ from vsr.frames import SegmentFile
 from vsr.io.assembly import Assembled
 from vsr.io.join import join
 from vsr.journal import Journal
-from vsr.look import Look, look_size, read_look
+from vsr.look import Looks, look_size, read_looks
 from vsr.naming import partial_path
 from vsr.plan import Job
 from vsr.production import tell_findings
@@ -112,12 +112,12 @@ def _require_room(journal: Journal, segments: Sequence[SegmentFile]) -> None:
         raise MediaError(f"{journal.folder}: {what}; make room and run the same command")
 
 
-def _looks(job: Job, journal: Journal, frames: int) -> list[tuple[int, list[Look]]]:
+def _looks(job: Job, journal: Journal, frames: int) -> list[tuple[int, Looks]]:
     """The number of each segment's first frame, and what the source looks like from there on."""
     found, number = [], 0
     size = look_size(job.info.video.height, job.info.video.width)
     for line in journal.lines:
         if number < frames and line.looks:
-            found.append((number, [read_look(data, size) for data in line.looks]))
+            found.append((number, read_looks(line.looks, size)))
         number += len(line.pts)
     return found
