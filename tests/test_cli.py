@@ -18,7 +18,7 @@ import click
 import pytest
 
 from vsr import __version__, events
-from vsr.cli import commands, run, show
+from vsr.cli import commands, run, show, texts
 from vsr.cli.options import LENGTH, SCALE, SELECTORS, SIZE, TIME
 from vsr.errors import ConfigError, MediaError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
@@ -367,7 +367,7 @@ def test_quiet_says_nothing(video, capsys):
     ],
 )
 def test_the_last_line_says_what_came_of_it(done, line):
-    assert show.done_text(done) == line
+    assert texts.done_text(done) == line
 
 
 def test_json_is_one_object_a_line_with_every_field(video, capsys):
@@ -407,6 +407,10 @@ def test_names_in_json_are_frozen():
             *("output", "frames", "seconds", "already_done", "lost_frames", "damaged_places"),
             *("resumed_frames", "retries", "damage"),
         ],
+        "folder": ["source", "output", "stills", "clips", "skipped", "failed", "clips_left", "passed_by"],
+        "network": ["model", "network_scale", "device", "why_device", "precision", "tile"],
+        "file": ["source", "state", "output", "seconds", "reason", "notes"],
+        "folder_done": ["output", "done", "skipped", "failed", "clips_left", "seconds", "retries"],
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],

@@ -3,6 +3,7 @@
 import vsr
 vsr.upscale_video("clip.mp4", "clip_x4.mp4", preset="anime")
 vsr.upscale_image("photo.jpg")
+vsr.upscale_folder("photos")
 upscaler = vsr.load("vsr-fast-x4")
 large = upscaler(small)  # (h, w, 3) array or (n, 3, h, w) tensor
 """
@@ -14,19 +15,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vsr.engine.upscaler import Upscaler
     from vsr.errors import VsrError
+    from vsr.folder.run import upscale_folder
     from vsr.loading import load
     from vsr.settings import UpscaleSettings
     from vsr.stills import upscale_image
     from vsr.video import upscale_video
 
 __version__ = "0.1.0.dev0"
-__all__ = ["UpscaleSettings", "Upscaler", "VsrError", "load", "upscale_image", "upscale_video"]
+__all__ = ["UpscaleSettings", "Upscaler", "VsrError", "load", "upscale_folder", "upscale_image", "upscale_video"]
 
 _HOME = {
     "UpscaleSettings": "vsr.settings",
     "Upscaler": "vsr.engine.upscaler",
     "VsrError": "vsr.errors",
     "load": "vsr.loading",
+    "upscale_folder": "vsr.folder.run",
     "upscale_image": "vsr.stills",
     "upscale_video": "vsr.video",
 }

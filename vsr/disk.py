@@ -89,6 +89,13 @@ def told_size(count: float) -> str:
 
 def why_not_written(error: Exception, otherwise: str) -> str:
     """`what; what to do` for an error while writing: the disk is full, or else `otherwise`."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; make room and run the same command"
-    return otherwise
+    return "the disk is full; make room and run the same command" if is_full(error) else otherwise
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Wait = Literal["decode", "compute", "encode"]
+FileState = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,10 @@ class ProgressEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelsEvent:
-    """Source pixels of a still that have been through the network so far, over all its pages."""
+    """Source pixels that have been through the network so far: of a still over all its pages, or of a folder."""
 
     pixels: int
-    total: int
+    total: int  # of a folder an estimate, until all headers have been read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,57 @@ class DoneEvent:
     resumed_frames: int = 0  # of these, what earlier runs had done
     retries: int = 0  # tiles halved for memory, frames redone in a wider type
     damage: str = ""  # what was wrong with a still that was delivered all the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderEvent:
+    """What a folder holds and what there is to do, before the first file."""
+
+    source: str
+    output: str
+    stills: int  # to be made
+    clips: int  # to be made
+    skipped: int  # made before
+    failed: int  # failed before and not tried again, or could not be looked at
+    clips_left: int  # seen and left alone
+    passed_by: dict[str, int]  # why -> how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkEvent:
+    """A network is ready."""
+
+    model: str
+    network_scale: int
+    device: str
+    why_device: str
+    precision: str
+    tile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEvent:
+    """What came of one file of a folder."""
+
+    source: str  # below the folder, with / between its parts
+    state: FileState
+    output: str | None = None
+    seconds: float = 0
+    reason: str = ""  # why it failed, or was skipped
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderDoneEvent:
+    """Every file of a folder has been dealt with."""
+
+    output: str
+    done: int
+    skipped: int
+    failed: int
+    clips_left: int
+    seconds: float
+    retries: int = 0  # as in DoneEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,5 +157,18 @@ class ValidationEvent:
     is_best: bool
 
 
-Event = PlanEvent | NoteEvent | ProgressEvent | PixelsEvent | SegmentEvent | DoneEvent | TrainEvent | ValidationEvent
+Event = (
+    PlanEvent
+    | NoteEvent
+    | ProgressEvent
+    | PixelsEvent
+    | SegmentEvent
+    | DoneEvent
+    | FolderEvent
+    | NetworkEvent
+    | FileEvent
+    | FolderDoneEvent
+    | TrainEvent
+    | ValidationEvent
+)
 Tell = Callable[[Event], None]

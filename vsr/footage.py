@@ -14,11 +14,6 @@ from vsr.io.source import VideoSource
 
 PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
-CLIP_SUFFIXES = (
-    *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts"),
-    *(".mpg", ".mpeg", ".vob", ".wmv", ".flv", ".ogv", ".3gp"),
-)
-
 
 def is_picture(path: Path) -> bool:
     """Whether the name is that of a still picture; all else is taken for a clip."""

@@ -68,7 +68,7 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
         raise MediaError(f"{source}: {what} no name to make another of; say where to write with -o")
     if output is None or output.is_dir():
         folder = source.parent if output is None else output
-        target = folder / f"{source.stem}_{_mark(settings)}{suffix}"
+        target = folder / f"{source.stem}_{mark(settings)}{suffix}"
     else:
         target = output
     if not _looked_up(target).parent.is_dir():
@@ -87,7 +87,8 @@ def partial_path(output: Path) -> Path:
     return output.with_suffix(f".partial{output.suffix}")
 
 
-def _mark(settings: UpscaleSettings) -> str:
+def mark(settings: UpscaleSettings) -> str:
+    """What a result's name says of its size: x4, or 1920x1080."""
     if settings.size is None:
         return f"x{float(settings.scale or DEFAULT_SCALE):g}"
     return "x".join("" if side is None else str(side) for side in reversed(settings.size))

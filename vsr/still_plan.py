@@ -1,5 +1,6 @@
 """What becomes of a still, decided from its header: format, name, size, depth, and what cannot be kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -56,13 +57,19 @@ class StillPlan:
         return LEVELS_8 if form.bits == 8 or page.bits == 8 else LEVELS_16
 
 
-def plan_still(source: Path, output: Path | None, settings: UpscaleSettings) -> StillPlan:
-    """Read the header and decide. Raises VsrError for what cannot be read, or cannot be written as ordered."""
+def plan_still(
+    source: Path, output: Path | None, settings: UpscaleSettings, *, place: Callable[[str], Path] | None = None
+) -> StillPlan:
+    """Read the header and decide. Raises VsrError for what cannot be read, or cannot be written as ordered.
+
+    `place` takes the place of `output`: it is told the suffix of what will be written, and says where.
+    """
     info = open_still(source, max_pixels=settings.max_pixels)
     size = fitted(info.height, info.width, settings)
     ordered = _ordered(output)
     kind, notes = _kind(info, size, settings, ordered)
-    target = output_path(source, output, settings, _suffix(info, kind))
+    suffix = _suffix(info, kind)
+    target = output_path(source, output, settings, suffix) if place is None else place(suffix)
     form = FORMATS[kind]
     is_flattened = has_alpha(info.channels) and not form.has_alpha
     if is_flattened:

@@ -1,11 +1,9 @@
 """The whole flow of one still: plan, read, network in blocks, write, check, give it its name."""
 
-import hashlib
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vsr.disk import sync_file, sync_folder, why_not_written
 from vsr.done import is_done, remember
 from vsr.engine.blocks import PictureRenderer
 from vsr.engine.color import to_rgb
@@ -27,25 +24,25 @@ from vsr.engine.tune import (
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import BrokenOff, ConfigError, MediaError
-from vsr.events import DoneEvent, Event, NoteEvent, PixelsEvent, PlanEvent
+from vsr.events import DoneEvent, NetworkEvent, NoteEvent, PixelsEvent, PlanEvent, Tell
 from vsr.frames import ColorSpec, PixelLayout, Plane
 from vsr.io.images import write_rgb
 from vsr.io.profiles import page_to_srgb
 from vsr.io.sheet import contact_sheet
 from vsr.io.still import FORMATS
 from vsr.io.still_read import open_still, read_pages
-from vsr.io.still_write import flat, write_still
+from vsr.io.still_write import flat
 from vsr.loading import PRECISION_NAMES, prepare
 from vsr.picture import Page, RenderedPage, Samples
 from vsr.preset import load_preset
 from vsr.settings import UpscaleSettings, choose_model
 from vsr.stage import Cancel
 from vsr.still_details import details
+from vsr.still_output import deliver
 from vsr.still_plan import StillPlan, plan_still
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[Event], None]
 _CPU_BLOCK_BYTES = 64 << 20  # of activations in one block
 _CPU_BLOCKS = 4  # at once, so that memory does not grow with the number of cores
 _GPU_BLOCK = 1024  # source pixels
@@ -117,21 +114,8 @@ def make_still(plan: StillPlan, network: Network, *, tell: Tell, cancel: Cancel)
         tell(NoteEvent(message=note))
     retries = upscaler.retries
     damage: list[str] = []
-    part = plan.output.with_name(f".vsr-{hashlib.sha256(plan.output.name.encode()).hexdigest()[:16]}.part")
-    try:
-        write_still(part, _rendered(plan, upscaler, tell, cancel, damage), plan.encoding)
-        _check(plan, part, is_whole=not damage)
-        _give_times(plan.info.path, part)
-        sync_file(part)
-        if plan.output.exists() and not settings.overwrite:  # it was not there when the run began
-            raise MediaError(f"{plan.output}: was made by another program meanwhile; choose another output with -o")
-        part.replace(plan.output)
-    except OSError as e:
-        why = why_not_written(e, f"cannot be written: {e}; choose another output with -o")
-        raise MediaError(f"{plan.output}: {why}") from e
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(plan.output.parent)
+    pages = rendered_pages(plan, network, tell, cancel, damage)
+    deliver(plan, pages, damage=damage, overwrite=settings.overwrite)
     if settings.sheet:
         tell(NoteEvent(message=f"before and after: {write_sheet(plan)}"))
     if not damage:
@@ -192,21 +176,28 @@ def yuv_to_rgb(planes: tuple[Plane, ...], layout: PixelLayout, color: ColorSpec)
     return np.rint(rgb.numpy() * 65535).astype(np.uint16)
 
 
-def _rendered(
-    plan: StillPlan, upscaler: Upscaler, tell: Tell, cancel: Cancel, damage: list[str]
+def pages_of(plan: StillPlan) -> Iterator[Page]:
+    """The source's pages as the network is to see them. Raises as `read_pages` does."""
+    for page in read_pages(plan.info, yuv_to_rgb):
+        yield page_to_srgb(page, plan.info.metadata.icc or b"") if plan.is_converted else page
+
+
+def rendered_pages(
+    plan: StillPlan, network: Network, tell: Tell, cancel: Cancel, damage: list[str]
 ) -> Iterator[RenderedPage]:
-    """The pages of the result, one after the other; what is wrong with the source goes to `damage`."""
+    """The pages of the result, one after the other, computed as they are asked for.
+
+    What is wrong with the source goes to `damage` and is told, as are the pixels done. Raises as `upscale_image` does.
+    """
     done = 0
     total = plan.info.height * plan.info.width * plan.info.pages  # of pages that are all alike
     try:
-        for page in read_pages(plan.info, yuv_to_rgb):
-            if plan.is_converted:
-                page = page_to_srgb(page, plan.info.metadata.icc or b"")
+        for page in pages_of(plan):
             if page.damage:
                 damage.append(page.damage)
                 tell(NoteEvent(message=f"{plan.info.path}: {page.damage}"))
             height, width, channels = page.samples.shape
-            renderer = renderer_for(plan, upscaler, page)
+            renderer = renderer_for(plan, network.upscaler, page)
 
             def bands(page: Page = page, renderer: PictureRenderer = renderer, done: int = done) -> Iterator[Samples]:
                 high = 0
@@ -240,28 +231,6 @@ def write_sheet(plan: StillPlan) -> Path:
     return path
 
 
-def _check(plan: StillPlan, part: Path, *, is_whole: bool) -> None:
-    """Hold the header of what was written against the plan."""
-    found = open_still(part, max_pixels=1 << 62)
-    wanted = {"height": plan.size[0], "width": plan.size[1], "kind": plan.encoding.kind}
-    if is_whole:
-        wanted["pages"] = plan.info.pages
-    wrong = [
-        f"{name} is {getattr(found, name)}, not {value}"
-        for name, value in wanted.items()
-        if getattr(found, name) != value
-    ]
-    if plan.encoding.metadata.icc is not None and found.metadata.icc != plan.encoding.metadata.icc:
-        wrong.append("the colour profile is not there")
-    if wrong:
-        raise MediaError(f"{plan.output}: fails its own check: {'; '.join(wrong)}; please report this")
-
-
-def _give_times(source: Path, target: Path) -> None:
-    stat = source.stat()
-    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
 def _block(settings: UpscaleSettings, upscaler: Upscaler) -> int:
     """The side of a block in source pixels, context left out."""
     if settings.tile is not None:
@@ -287,8 +256,21 @@ def _enlarged(plan: StillPlan, upscaler: Upscaler) -> list[str]:
     return [f"the network gives {own}x, a resize enlarges the rest{passes}"]
 
 
+def network_event(plan: StillPlan, network: Network) -> NetworkEvent:
+    """What is told of a network that was opened for this plan."""
+    upscaler = network.upscaler
+    return NetworkEvent(
+        model=upscaler.spec.name,
+        network_scale=upscaler.scale,
+        device=str(upscaler.device),
+        why_device=network.why_device,
+        precision=f"{PRECISION_NAMES[upscaler.dtype]} ({network.why_precision})",
+        tile=f"{_block(plan.settings, upscaler) + 2 * upscaler.overlap} px, overlap {upscaler.overlap}",
+    )
+
+
 def _plan_event(plan: StillPlan, network: Network) -> PlanEvent:
-    info, encoding, upscaler = plan.info, plan.encoding, network.upscaler
+    info, encoding, told = plan.info, plan.encoding, network_event(plan, network)
     form = FORMATS[encoding.kind]
     bits = min(info.bits, form.bits)
     channels = info.channels - plan.is_flattened
@@ -297,12 +279,12 @@ def _plan_event(plan: StillPlan, network: Network) -> PlanEvent:
     return PlanEvent(
         source=str(info.path),
         output=str(plan.output),
-        device=str(upscaler.device),
-        why_device=network.why_device,
-        model=upscaler.spec.name,
-        network_scale=upscaler.scale,
-        precision=f"{PRECISION_NAMES[upscaler.dtype]} ({network.why_precision})",
-        tile=f"{_block(plan.settings, upscaler) + 2 * upscaler.overlap} px, overlap {upscaler.overlap}",
+        device=told.device,
+        why_device=told.why_device,
+        model=told.model,
+        network_scale=told.network_scale,
+        precision=told.precision,
+        tile=told.tile,
         source_size=(info.height, info.width),
         output_size=plan.size,
         container=form.name,

@@ -9,6 +9,7 @@ import click
 from vsr import __version__
 from vsr.cli.degrade import degrade as degrade_command
 from vsr.cli.eval import eval_command
+from vsr.cli.folder import folder as folder_command
 from vsr.cli.presets import presets
 from vsr.cli.signals import Interrupted
 from vsr.cli.train import train as train_command
@@ -19,6 +20,7 @@ _EPILOG = """\b
 Examples:
   vsr upscale clip.mp4
   vsr upscale clip.mp4 --size 1920x1080 --preset anime
+  vsr folder photos
   vsr degrade photo.jpg --preset video -o sheet.png
   vsr eval --model vsr-fast-x4 --model bicubic --data photos
   vsr presets list
@@ -34,6 +36,7 @@ def commands() -> None:
 
 
 commands.add_command(upscale_command)
+commands.add_command(folder_command)
 commands.add_command(train_command)
 commands.add_command(degrade_command)
 commands.add_command(eval_command)

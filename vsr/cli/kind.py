@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vsr.cli.options import option_name
 from vsr.settings import CLIP_ONLY, CONTAINERS, STILL_ONLY
 
 
@@ -28,6 +29,5 @@ def refuse_foreign(given: Mapping[str, Any], *, is_still: bool) -> None:
     """Raise UsageError for an option that was typed and would do nothing."""
     foreign = sorted(set(given) & (CLIP_ONLY if is_still else STILL_ONLY))
     if foreign:
-        option = "--" + foreign[0].removesuffix("s" if foreign[0] == "encoder_options" else "").replace("_", "-")
         kinds = ("clips", "a still") if is_still else ("stills", "a clip")
-        raise click.UsageError(f"{option} is for {kinds[0]}, and this is {kinds[1]}.")
+        raise click.UsageError(f"{option_name(foreign[0])} is for {kinds[0]}, and this is {kinds[1]}.")

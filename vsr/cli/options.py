@@ -108,7 +108,7 @@ PIXELS = _Parsed(
 )
 
 _SETTINGS = [  # every option here is named like the field of UpscaleSettings that it sets
-    click.option("--scale", type=SCALE, metavar="S", help="Enlarge S times, 1 to 16.  [default: 4]"),
+    click.option("--scale", type=SCALE, metavar="S", help="Enlarge S times, 1 to 16.  [default: 4, 2 of a folder]"),
     click.option("--size", type=SIZE, metavar="WxH", help="Fit inside WxH instead; Wx or xH leaves a side open."),
     click.option(
         "--passes", type=click.IntRange(1, 2), metavar="N", help="Run the network once or twice.  [default: 1]"
@@ -184,20 +184,25 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
 ]
 
 
-def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+def option_name(setting: str) -> str:
+    """How a setting is typed."""
+    return "--" + setting.removesuffix("s" if setting == "encoder_options" else "").replace("_", "-")
+
+
+def settings_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Add `--preset` and an option for each setting; the command gets `preset` and `given`.
 
     `given` maps names of UpscaleSettings fields to values, and holds only what was typed.
     """
 
     @functools.wraps(command)
-    def gathered(**typed: Any) -> None:
+    def gathered(**typed: Any) -> int | None:
         given = {field.name: typed.pop(field.name) for field in fields(UpscaleSettings) if field.name in typed}
         if given["scale"] is not None and given["size"] is not None:
             raise click.UsageError("--scale and --size: give one of them.")
         given["encoder_options"] = dict(given["encoder_options"])
         given["drop"] = tuple(selector for selectors in given["drop"] for selector in selectors)
-        command(given={name: value for name, value in given.items() if value not in (None, {}, ())}, **typed)
+        return command(given={name: value for name, value in given.items() if value not in (None, {}, ())}, **typed)
 
     for option in reversed(_SETTINGS):
         gathered = option(gathered)

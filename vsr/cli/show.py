@@ -11,11 +11,16 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
+from vsr.cli.texts import done_text, file_text, folder_done_text, folder_text, network_text, plan_text
 from vsr.errors import MediaError, VsrError
 from vsr.events import (
     DoneEvent,
     ErrorEvent,
     Event,
+    FileEvent,
+    FolderDoneEvent,
+    FolderEvent,
+    NetworkEvent,
     NoteEvent,
     PixelsEvent,
     PlanEvent,
@@ -32,6 +37,10 @@ NAMES = {
     PixelsEvent: "pixels",
     SegmentEvent: "segment",
     DoneEvent: "done",
+    FolderEvent: "folder",
+    NetworkEvent: "network",
+    FileEvent: "file",
+    FolderDoneEvent: "folder_done",
     ErrorEvent: "error",
     TrainEvent: "train",
     ValidationEvent: "validation",
@@ -40,15 +49,15 @@ _Steady = ProgressEvent | PixelsEvent | TrainEvent  # told often; the last one i
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
 _TEXT_INTERVAL = 30.0  # the same where no bar can move
 _BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left{postfix}"
-_PIXELS_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}pixels, {rate_noinv_fmt}, {remaining} left"
+_PIXELS_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}pixels, {rate_noinv_fmt}, {remaining} left{postfix}"
 _TRAIN_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
 _BAR_WITHOUT_TOTAL = "{n_fmt} frames, {rate_noinv_fmt}, {elapsed} gone{postfix}"
 
 
 @contextmanager
-def display(*, quiet: bool, as_json: bool) -> Iterator[Callable[[Event], None]]:
-    """What to call with each event, from any thread."""
-    shown = _Json() if as_json else _Nothing() if quiet else _Text()
+def display(*, quiet: bool, as_json: bool, verbose: bool = False) -> Iterator[Callable[[Event], None]]:
+    """What to call with each event, from any thread. `verbose` tells of each file of a folder."""
+    shown = _Json() if as_json else _Nothing() if quiet else _Text(verbose)
     lock = threading.Lock()
 
     def show(event: Event) -> None:
@@ -102,10 +111,11 @@ def _print_object(fields: dict[str, object]) -> None:
 
 
 class _Nothing:
-    """What -q shows; errors are told by `vsr.cli.run`."""
+    """What -q shows: files that failed. Errors are told by `vsr.cli.run`."""
 
     def show(self, event: Event | ErrorEvent) -> None:
-        pass
+        if isinstance(event, FileEvent) and event.state == "failed":
+            _line(file_text(event))
 
     def close(self) -> None:
         pass
@@ -138,7 +148,9 @@ class _Json:
 class _Text:
     """The plan as a block, notes as lines, progress as a bar (as a line now and then where stderr is no terminal)."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool) -> None:
+        self._verbose = verbose
+        self._failed: list[str] = []
         self._bar: tqdm | None = None
         self._next = time.monotonic() + _TEXT_INTERVAL
 
@@ -162,11 +174,32 @@ class _Text:
             case DoneEvent():
                 self.close()
                 _line(done_text(event))
+            case FolderEvent():
+                _line(folder_text(event))
+            case NetworkEvent():
+                _line(network_text(event))
+            case FileEvent():
+                self._file(event)
+            case FolderDoneEvent():
+                self.close()
+                _line(folder_done_text(event))
 
     def close(self) -> None:
+        """End the bar, and list what failed, at the end or when the run is stopped."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        for line in self._failed:
+            _line(line)
+        self._failed.clear()
+
+    def _file(self, event: FileEvent) -> None:
+        if event.state == "failed":
+            self._failed.append(file_text(event))
+        if self._verbose:
+            _line(file_text(event))
+            for note in event.notes:
+                _line(f"  note: {note}")
 
     def _progress(self, event: ProgressEvent) -> None:
         if sys.stderr.isatty():
@@ -187,6 +220,9 @@ class _Text:
                     dynamic_ncols=True,
                     file=sys.stderr,
                 )
+            self._bar.total = event.total
+            failed = f", {len(self._failed)} failed" if self._failed else ""
+            self._bar.set_postfix_str(failed, refresh=False)
             self._bar.update(event.pixels - self._bar.n)
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + _TEXT_INTERVAL
@@ -216,34 +252,3 @@ class _Text:
             )
         self._bar.set_postfix_str(f"waits for {event.waits_for}", refresh=False)
         self._bar.update(event.frames - self._bar.n)
-
-
-def plan_text(plan: PlanEvent) -> str:
-    """The plan as a block of aligned lines, without a line end."""
-    (source_height, source_width), (height, width) = plan.source_size, plan.output_size
-    frames = "" if plan.frames is None else f", about {plan.frames} frames"
-    rows = [
-        ("from", f"{plan.source}  {source_width}x{source_height}{frames}"),
-        ("to", f"{plan.output}  {width}x{height}, {plan.container}"),
-        ("model", f"{plan.model} (x{plan.network_scale})"),
-        ("device", f"{plan.device}: {plan.why_device}" if plan.why_device else plan.device),
-        ("precision", plan.precision),
-        ("tiles", plan.tile),
-        ("encoder", f"{plan.encoder}, {plan.pix_fmt}"),
-        ("colour", plan.color),
-    ]
-    widths = [max((len(stream[column]) for stream in plan.streams), default=0) for column in range(3)]
-    for place, (selector, codec, action, why) in enumerate(plan.streams):
-        cells = f"{selector:{widths[0]}}  {codec:{widths[1]}}  {action:{widths[2]}}  {why}"
-        rows.append(("" if place else "streams", cells.rstrip()))
-    return "\n".join(f"{name:<9} {value}" for name, value in rows)
-
-
-def done_text(done: DoneEvent) -> str:
-    """What came of the run, in one line."""
-    if done.already_done:
-        return f"{done.output}: already done"
-    rate = f", {(done.frames - done.resumed_frames) / done.seconds:.2f} frames/s" if done.seconds > 0 else ""
-    lost = f", {done.lost_frames} lost" if done.lost_frames else ""
-    retries = f", {done.retries} computed again" if done.retries else ""
-    return f"{done.output}: {done.frames} frames in {done.seconds:.1f} s{rate}{lost}{retries}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsr.errors import ConfigError
-from vsr.footage import CLIP_SUFFIXES, PICTURE_SUFFIXES, is_picture
+from vsr.footage import PICTURE_SUFFIXES, is_picture
+from vsr.io.clip_kind import CLIP_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

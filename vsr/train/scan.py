@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from vsr.errors import ConfigError, MediaError
-from vsr.footage import CLIP_SUFFIXES, PICTURE_SUFFIXES
+from vsr.footage import PICTURE_SUFFIXES
+from vsr.io.clip_kind import CLIP_SUFFIXES
 from vsr.io.images import picture_size
 from vsr.train.draw import sample_generator
 from vsr.train.material import AnyMaterial, Fit, Footage, Pair, Still, check_pair
