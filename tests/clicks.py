@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tests.media_maker import numbered_planes
+from vsr.io.priority import ordinary_priority
 
 BEATS = (6, 17, 31, 43)  # frames that flash; no two of their distances are alike, so none is taken for another
 _SIZE = (64, 64)
@@ -27,6 +28,7 @@ _PULLDOWN = (0, 2, 5, 7)  # fields of video at which four frames of film begin; 
 _BOTTOM_FIRST = {"x264-params": "bff=1:qp=4:keyint=10"}  # PyAV 18 can flag no other order
 
 
+@ordinary_priority()  # which SVT-AV1 else takes from the tests
 def make_clicks(
     path: Path,
     *,

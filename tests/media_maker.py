@@ -25,6 +25,7 @@ from vsr.io.assembly import Assembled
 from vsr.io.container import plan_streams
 from vsr.io.join import join
 from vsr.io.opening import open_input, packets_of
+from vsr.io.priority import ordinary_priority
 from vsr.io.probe import probe
 from vsr.stage import Cancel
 
@@ -109,6 +110,7 @@ def number_of(frame: VideoFrame) -> int:
     return sum(1 << bit for bit, mean in enumerate(means) if mean > 120)
 
 
+@ordinary_priority()  # which SVT-AV1 else takes from the tests
 def make_clip(
     path: Path,
     *,
@@ -174,6 +176,7 @@ def make_clip(
     return path
 
 
+@ordinary_priority()
 def make_segments(
     folder: Path,
     groups: Sequence[Sequence[int]],

@@ -14,6 +14,7 @@ import benchmarks.overlap
 import benchmarks.quality
 import benchmarks.train
 import benchmarks.upscale
+from benchmarks.held_back import held_back, trained_on
 from benchmarks.report import ROOT, load, replace_between
 from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
@@ -59,3 +60,15 @@ def test_the_plain_way_computes_the_same_network():
     low = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(benchmarks.upscale.published_forward(net, low), net(low), atol=1e-5)
+
+
+def test_24_crops_are_held_back_and_no_picture_twice():
+    found = held_back()
+    assert sum(one.crop is not None for one in found) == 24
+    assert len({one.name for one in found}) == len(found)
+
+
+def test_what_is_held_back_is_not_trained_on(media):
+    pictures = {path.relative_to(media / "train").as_posix() for path in trained_on(media / "train")}
+    assert pictures
+    assert pictures.isdisjoint(one.name for one in held_back())
