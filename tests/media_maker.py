@@ -119,6 +119,7 @@ def make_clip(
     size: tuple[int, int] = SIZE,
     pts: Sequence[int] | None = None,
     frames: int = 12,
+    first: int = 0,
     time_base: Fraction = Fraction(1, 12800),
     rate: Fraction = Fraction(25),
     color: ColorSpec | None = SD,
@@ -136,7 +137,7 @@ def make_clip(
     container_options: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a clip; the suffix chooses the container. Frame k shows k & 255, at pts[k] ticks of `time_base`."""
+    """Write a clip; the suffix chooses the container. Frame k shows (first + k) & 255, at pts[k] ticks."""
     ticks = list(pts) if pts is not None else [round(k / rate / time_base) for k in range(frames)]
     muxer = _MUXERS.get(path.suffix, path.suffix[1:])
     chosen = {"movie_timescale": str(max(time_base.denominator, 1000))} if path.suffix in (".mp4", ".mov") else {}
@@ -164,7 +165,7 @@ def make_clip(
         if picture is not None:
             file.mux(picture)
         last = ticks[-1] + (ticks[-1] - ticks[-2] if len(ticks) > 1 else round(1 / rate / time_base))
-        sources = [_encoded_video(v, pix_fmt, size, ticks, last, time_base, color) for v in videos]
+        sources = [_encoded_video(v, pix_fmt, size, ticks, last, time_base, color, first) for v in videos]
         sources += [
             _encoded_audio(stream, track, n, (last - ticks[0]) * time_base, ticks[0] * time_base)
             for n, (stream, track) in enumerate(zip(tones, audio, strict=True))
@@ -359,11 +360,12 @@ def _encoded_video(
     last: int,
     time_base: Fraction,
     color: ColorSpec | None,
+    first: int = 0,
 ) -> Iterator[Packet]:
     after = dict(zip(ticks, [*ticks[1:], last], strict=True))
     packets: list[Packet] = []
     for k, tick in enumerate(ticks):
-        packets += stream.encode(_frame(k, pix_fmt, size, tick, time_base, color))
+        packets += stream.encode(_frame(first + k, pix_fmt, size, tick, time_base, color))
     packets += stream.encode(None)
     for number, packet in enumerate(packets):
         packet.duration = after.get(packet.pts or 0, 1) - (packet.pts or 0)

@@ -414,6 +414,9 @@ def test_names_in_json_are_frozen():
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],
+        "compared": ["index", "frames", "difference"],
+        "finding": ["output", "message"],
+        "verified": ["source", "output", "frames", "findings", "difference"],
     }
 
 

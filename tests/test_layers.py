@@ -20,6 +20,7 @@ LINES = [
     ["production"],
     ["room"],
     ["plan", "still_plan", "still_details"],  # what `video` decides before the first frame
+    ["audit"],
     ["pinned"],
     ["loading", "footage", "naming", "filtering", "rehearsal", "earlier"],
     ["verify", "preset"],

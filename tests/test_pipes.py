@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from tests.clicks import lags, make_clicks
 from tests.media_maker import Audio, Subtitle, make_clip, read_frames, read_packets
+from vsr.audit import verify_video
 from vsr.cli import commands
 from vsr.errors import Cancelled, ConfigError, MediaError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent
@@ -162,6 +163,7 @@ def test_a_piped_source_becomes_a_checked_file(piped, tmp_path, suffix):
     assert done.frames == 14
     assert _relative(run.target) == _relative(clip)
     assert not (tmp_path / f"result{suffix}.vsr").exists()
+    assert verify_video(clip, run.target).findings == 0
 
 
 def test_y4m_holds_the_picture_and_says_so(piped, tmp_path):

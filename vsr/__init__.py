@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vsr.audit import verify_video
     from vsr.engine.upscaler import Upscaler
     from vsr.errors import VsrError
     from vsr.folder.run import upscale_folder
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from vsr.video import upscale_video
 
 __version__ = "0.1.0.dev0"
-__all__ = ["UpscaleSettings", "Upscaler", "VsrError", "load", "upscale_folder", "upscale_image", "upscale_video"]
+__all__ = [
+    "UpscaleSettings",
+    "Upscaler",
+    "VsrError",
+    "load",
+    "upscale_folder",
+    "upscale_image",
+    "upscale_video",
+    "verify_video",
+]
 
 _HOME = {
     "UpscaleSettings": "vsr.settings",
@@ -32,6 +42,7 @@ _HOME = {
     "upscale_folder": "vsr.folder.run",
     "upscale_image": "vsr.stills",
     "upscale_video": "vsr.video",
+    "verify_video": "vsr.audit",
 }
 
 

@@ -157,6 +157,34 @@ class ValidationEvent:
     is_best: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedEvent:
+    """A segment of an output was held against the source's."""
+
+    index: int
+    frames: int
+    difference: float  # between both when shrunk, mean over all pixels and channels, in codes of 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingEvent:
+    """One thing that is wrong with an output."""
+
+    output: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedEvent:
+    """An output was held against its source."""
+
+    source: str
+    output: str
+    frames: int  # that it should hold
+    findings: int
+    difference: float | None  # mean over all frames; None where no pictures could be compared
+
+
 Event = (
     PlanEvent
     | NoteEvent
@@ -170,5 +198,8 @@ Event = (
     | FolderDoneEvent
     | TrainEvent
     | ValidationEvent
+    | ComparedEvent
+    | FindingEvent
+    | VerifiedEvent
 )
 Tell = Callable[[Event], None]

@@ -135,18 +135,21 @@ def _misplaced(source: Looks, shown: Looks) -> Iterator[tuple[int, str]]:
     """Frames that are not the ones due, by the shapes in them: fades and a network's tint say nothing."""
     due, there = _shapes(source), _shapes(shown)
     own = _each(due, there)
-    contrast = float(np.abs(due).mean())
-    if _difference(source, shown) > _WRONG and contrast > _FLAT and float(own.mean()) > _UNLIKE * contrast:
-        yield 0, f"shows another picture, {_difference(source, shown):.0f} of 255 away on average"
-        return
-    for name, beside, at in (
+    neighbours = (
         ("after", _each(due[1:], there[:-1]), slice(None, -1)),
         ("before", _each(due[:-1], there[1:]), slice(1, None)),
-    ):
+    )
+    for name, beside, at in neighbours:
         here = own[at]
         if here.size and here.mean() >= _SEEN and beside.mean() < _MOVED * here.mean():
             yield 0, f"and those that follow show the frame {name} the one that is due"
             return
+    contrast = float(np.abs(due).mean())
+    if _difference(source, shown) > _WRONG and contrast > _FLAT and float(own.mean()) > _UNLIKE * contrast:
+        yield 0, f"shows another picture, {_difference(source, shown):.0f} of 255 away on average"
+        return
+    for name, beside, at in neighbours:
+        here = own[at]
         first = at.start or 0
         for number in np.flatnonzero((here >= _SEEN_ONCE) & (beside < _MOVED * here)):
             yield first + int(number), f"shows the frame {name} the one that is due"

@@ -1,14 +1,17 @@
-"""Where a clip's result goes: its name and its container, as ordered or by rule."""
+"""What the names of a clip and of its result mean, and where the result goes, as ordered or by rule."""
 
+from fractions import Fraction
 from pathlib import Path
 
 from vsr.errors import ConfigError, MediaError
-from vsr.frames import MediaInfo
+from vsr.frames import MediaInfo, NumberedFrames
 from vsr.io.container import CONTAINERS, PIPED, default_suffix
 from vsr.io.encoders import choose_codec
-from vsr.io.numbered import is_numbered, overlap, picture_kind
+from vsr.io.numbered import find_frames, is_numbered, overlap, picture_kind
 from vsr.pipes import is_pipe, require_reader
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings
+
+_ANY_RATE = Fraction(25)  # of pictures that become pictures
 
 
 def _looked_up(path: Path) -> Path:
@@ -80,6 +83,17 @@ def output_path(source: Path, output: Path | None, settings: UpscaleSettings, su
     if target.is_dir():
         raise MediaError(f"{target}: is a folder; choose another output with -o")
     return target
+
+
+def numbered_source(source: Path, output: Path | None, settings: UpscaleSettings) -> NumberedFrames | None:
+    """The pictures that the source stands for, None where it is a file. Raises ConfigError for a rate that lacks."""
+    if not is_numbered(source):
+        if settings.fps is not None:
+            raise ConfigError(f"fps = {settings.fps}: is for numbered pictures, such as frames/%06d.png; leave it out")
+        return None
+    if settings.fps is None and (output is None or not is_numbered(output)):
+        raise ConfigError(f"{source}: numbered pictures have no times; say how many a second with --fps, such as 24")
+    return find_frames(source, settings.fps or _ANY_RATE)
 
 
 def partial_path(output: Path) -> Path:

@@ -1,16 +1,20 @@
 """What a run is bound to: all that changes its output's bytes, for the first line of its journal."""
 
+from collections.abc import Mapping
+from fractions import Fraction
 from importlib.metadata import version
+from typing import cast
 
 from vsr.disk import digest_of_ends
 from vsr.engine.render import Renderer
 from vsr.engine.tune import Cores, hardware
+from vsr.errors import ConfigError
 from vsr.frames import MediaInfo
 from vsr.io.encoders import EncoderPlan
 from vsr.io.filters import FilteredVideo
 from vsr.io.system_ffmpeg import system_version
 from vsr.loading import PRECISION_NAMES
-from vsr.settings import UpscaleSettings
+from vsr.settings import Audio, Crop, Deinterlace, Matrix, UpscaleSettings
 
 
 def pinned_by(
@@ -58,7 +62,35 @@ def pinned_by(
         "turn": None if video.turn is None else list(video.turn),
         "drop": list(settings.drop),
         "audio": settings.audio,
+        "untold": sorted(encoder.untold),
     }
+
+
+def ordered_in(pinned: Mapping[str, object]) -> UpscaleSettings | None:
+    """What a run was told that decides what its output holds besides pixels; None where that cannot be read."""
+    try:
+        source, crop, end, drop = pinned["source"], pinned["crop"], pinned["end"], pinned["drop"]
+        rate = source.get("rate") if isinstance(source, dict) else None
+        width, height, left, top = (0, 0, 0, 0) if crop is None else map(int, str(crop).split(":"))
+        return UpscaleSettings(
+            start=Fraction(str(pinned["start"])),
+            end=None if end is None else Fraction(str(end)),
+            matrix=cast(Matrix, pinned["matrix"]),
+            deinterlace=cast(Deinterlace, pinned["deinterlace"]),
+            audio=cast(Audio, pinned["audio"]),
+            crop=None if crop is None else Crop(height=height, width=width, top=top, left=left),
+            apply_rotation=pinned["turn"] is not None,
+            drop=tuple(map(str, drop)) if isinstance(drop, list) else (),
+            fps=None if rate is None else Fraction(str(rate)),
+        )
+    except (ConfigError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def untold_in(pinned: Mapping[str, object]) -> frozenset[str]:
+    """Tags of colour that a run's encoder could not write."""
+    found = pinned.get("untold")
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
 
 
 def _state_of(info: MediaInfo) -> tuple[int, int]:

@@ -21,11 +21,11 @@ from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
 from vsr.events import PlanEvent
 from vsr.filtering import filtered, frame_estimate
-from vsr.frames import ColorSpec, MediaInfo, NumberedFrames, StreamPlan, VideoInfo
+from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
 from vsr.io.container import as_container, plan_streams
 from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.filters import FilteredVideo
-from vsr.io.numbered import find_frames, is_numbered, numbered_path
+from vsr.io.numbered import is_numbered, numbered_path
 from vsr.io.picture_plan import picture_streams, plan_pictures
 from vsr.io.pixel_formats import planar_layout
 from vsr.io.probe import probe
@@ -33,14 +33,13 @@ from vsr.io.sink import segment_muxer, try_to_open
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
 from vsr.loading import PRECISION_NAMES, prepare
-from vsr.naming import container_of, default_container, output_path, partial_path
+from vsr.naming import container_of, default_container, numbered_source, output_path, partial_path
 from vsr.picture_journal import PictureJournal
 from vsr.pinned import pinned_by
 from vsr.pipes import Inflow, is_pipe
 from vsr.rehearsal import rehearse
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
 
-_ANY_RATE = Fraction(25)  # of pictures that become pictures
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
 
@@ -70,7 +69,7 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
 
     `pipe` is the source, when it can be read once only.
     """
-    info = probe(source, pipe=pipe, numbered=_numbered(source, output, settings))
+    info = probe(source, pipe=pipe, numbered=numbered_source(source, output, settings))
     video, filter_notes = filtered(info, settings)
     info = replace(info, video=video)
     name, scale = _model_and_scale(settings)
@@ -178,17 +177,6 @@ def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, p
         is_straight=is_straight,
         first_picture=_first_picture(info, settings) if are_pictures else None,
     )
-
-
-def _numbered(source: Path, output: Path | None, settings: UpscaleSettings) -> NumberedFrames | None:
-    """The pictures that the source stands for, None where it is a file. Raises ConfigError for a rate that lacks."""
-    if not is_numbered(source):
-        if settings.fps is not None:
-            raise ConfigError(f"fps = {settings.fps}: is for numbered pictures, such as frames/%06d.png; leave it out")
-        return None
-    if settings.fps is None and (output is None or not is_numbered(output)):
-        raise ConfigError(f"{source}: numbered pictures have no times; say how many a second with --fps, such as 24")
-    return find_frames(source, settings.fps or _ANY_RATE)
 
 
 def _first_picture(info: MediaInfo, settings: UpscaleSettings) -> int:

@@ -60,7 +60,7 @@ def findings_in(output: Path, expected: Assembled, *, cancel: Cancel | None = No
     texts += _check_times(expected, tracks[expected.streams[place].source.index])
     for copy in expected.copies:
         texts += _check_copy(copy, tracks[copy.expected.source.index])
-    texts += _check_chapters(expected, found)
+    texts += [*_check_chapters(expected, found), *_check_tags(expected, found)]
     if found.first_frame is None:
         return [*(Finding(text=text) for text in texts), Finding(text="its first frame cannot be decoded")]
     texts += _check_shape(expected, found.first_frame)
@@ -164,9 +164,24 @@ def _check_copy(copy: CopiedStream, found: FoundTrack) -> Iterator[str]:
     if copy.sound is not None:
         yield from _check_sound(name, copy.sound, found)
     tolerance = max(copy.source_tick, copy.time_base, found.base)
+    late = _lateness(found, copy, tolerance)
+    if late is not None:
+        yield f"{name}: is {abs(float(late)) * 1000:.1f} ms {'late' if late > 0 else 'early'} against the picture"
+        return
     yield from _compare_times(
         f"{name} packet", found.times, found.base, copy.times, copy.time_base, tolerance=tolerance
     )
+
+
+def _lateness(found: FoundTrack, copy: CopiedStream, tolerance: Fraction) -> Fraction | None:
+    """Seconds by which all packets of a stream are late, if they all are by the same and by more than `tolerance`."""
+    late: list[Fraction] = []
+    for have, want in zip(found.times, copy.times, strict=True):
+        if have != UNTOLD:
+            late.append(have * found.base - want * copy.time_base)
+        if late and (abs(late[-1]) <= tolerance or abs(late[-1] - late[0]) > tolerance):
+            return None
+    return late[0] if late else None
 
 
 def _check_sound(name: str, sound: Sound, found: FoundTrack) -> Iterator[str]:
@@ -212,6 +227,19 @@ def _check_chapters(expected: Assembled, found: Found) -> Iterator[str]:
             yield f"chapter {number} begins at {float(have[0]):.3f} s instead of {float(want[0]):.3f} s"
         if have[1] != want[1]:
             yield f"chapter {number} is named {have[1]!r} instead of {want[1]!r}"
+
+
+def _check_tags(expected: Assembled, found: Found) -> Iterator[str]:
+    if expected.tags is None:
+        return
+    for name in sorted({*expected.tags, *found.tags}):
+        have, want = found.tags.get(name), expected.tags.get(name)
+        if have != want:
+            yield f"has the tag {name} {_quoted(have)} instead of {_quoted(want)}"
+
+
+def _quoted(value: str | None) -> str:
+    return "none" if value is None else repr(value)
 
 
 def _check_shape(expected: Assembled, frame: FoundFrame) -> Iterator[str]:

@@ -14,6 +14,7 @@ from vsr.cli.presets import presets
 from vsr.cli.signals import Interrupted
 from vsr.cli.train import train as train_command
 from vsr.cli.upscale import upscale as upscale_command
+from vsr.cli.verify import verify as verify_command
 from vsr.errors import VsrError
 
 _EPILOG = """\b
@@ -21,6 +22,7 @@ Examples:
   vsr upscale clip.mp4
   vsr upscale clip.mp4 --size 1920x1080 --preset anime
   vsr folder photos
+  vsr verify clip.mp4 clip_x4.mp4
   vsr degrade photo.jpg --preset video -o sheet.png
   vsr eval --model vsr-fast-x4 --model bicubic --data photos
   vsr presets list
@@ -37,6 +39,7 @@ def commands() -> None:
 
 commands.add_command(upscale_command)
 commands.add_command(folder_command)
+commands.add_command(verify_command)
 commands.add_command(train_command)
 commands.add_command(degrade_command)
 commands.add_command(eval_command)

@@ -1,8 +1,8 @@
-"""What can be typed after `vsr upscale`: one click type for each kind of value, one option for each setting."""
+"""What can be typed after `vsr upscale` and `vsr verify`: a click type for each kind of value, an option a setting."""
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from typing import Any, get_args
@@ -10,6 +10,8 @@ from typing import Any, get_args
 import click
 
 from vsr.settings import CODECS, CONTAINERS, Audio, Crop, Deinterlace, Matrix, Precision, StillFormat, UpscaleSettings
+
+_Command = Callable[..., int | None]  # the exit status, None for 0
 
 _DECIMAL = r"\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -107,7 +109,35 @@ PIXELS = _Parsed(
     "pixels", rf"({_DECIMAL})([kKmMgG]?)(?:[pP]|[pP][xX])?", "a number of pixels, such as 500MP or 250000", _pixels
 )
 
-_SETTINGS = [  # every option here is named like the field of UpscaleSettings that it sets
+# Every option is named like the field of UpscaleSettings that it sets.
+_CONTENT = [  # those that decide what a clip's output holds besides pixels
+    click.option(
+        "--matrix",
+        type=click.Choice(get_args(Matrix)),
+        help="bt709 writes YUV by BT.709, whatever the source's is, for players that ignore tags.",
+    ),
+    click.option("--fps", type=RATE, metavar="N", help="Rate of numbered pictures, such as 24 or 24000/1001."),
+    click.option(
+        "--deinterlace",
+        type=click.Choice(get_args(Deinterlace)),
+        help="Fields to frames: one a frame (on), one a field (double), or film again (ivtc); auto goes by the flags.",
+    ),
+    click.option("--crop", type=CROP, metavar="auto|W:H:X:Y", help="Keep this part only; auto cuts black bars off."),
+    click.option(
+        "--apply-rotation", is_flag=True, default=None, help="Turn the pixels, instead of saying how to turn them."
+    ),
+    click.option("--start", type=TIME, metavar="TIME", help="Begin here: seconds or H:MM:SS.s."),
+    click.option("--end", type=TIME, metavar="TIME", help="Stop before this time."),
+    click.option(
+        "--drop", type=SELECTORS, multiple=True, metavar="STREAMS", help="Leave these out: s, a:1 or s:0,t; may repeat."
+    ),
+    click.option(
+        "--audio",
+        type=click.Choice(get_args(Audio)),
+        help="Copy sound, turn it into this, or leave it out.  [default: auto]",
+    ),
+]
+_SETTINGS = [
     click.option("--scale", type=SCALE, metavar="S", help="Enlarge S times, 1 to 16.  [default: 4, 2 of a folder]"),
     click.option("--size", type=SIZE, metavar="WxH", help="Fit inside WxH instead; Wx or xH leaves a side open."),
     click.option(
@@ -128,11 +158,6 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
     click.option("--encoder-preset", metavar="NAME", help="Speed of the encoder, such as slow."),
     click.option("--pix-fmt", metavar="NAME", help="Pixel format written, such as yuv420p10le."),
     click.option(
-        "--matrix",
-        type=click.Choice(get_args(Matrix)),
-        help="bt709 writes YUV by BT.709, whatever the source's is, for players that ignore tags.",
-    ),
-    click.option(
         "-x",
         "--encoder-option",
         "encoder_options",
@@ -141,27 +166,8 @@ _SETTINGS = [  # every option here is named like the field of UpscaleSettings th
         metavar="K=V",
         help="A setting of the encoder itself; may be repeated.",
     ),
-    click.option("--fps", type=RATE, metavar="N", help="Rate of numbered pictures, such as 24 or 24000/1001."),
-    click.option(
-        "--deinterlace",
-        type=click.Choice(get_args(Deinterlace)),
-        help="Fields to frames: one a frame (on), one a field (double), or film again (ivtc); auto goes by the flags.",
-    ),
-    click.option("--crop", type=CROP, metavar="auto|W:H:X:Y", help="Keep this part only; auto cuts black bars off."),
-    click.option(
-        "--apply-rotation", is_flag=True, default=None, help="Turn the pixels, instead of saying how to turn them."
-    ),
     click.option("--segment", type=LENGTH, metavar="TIME", help="Length of a segment.  [default: 10]"),
-    click.option("--start", type=TIME, metavar="TIME", help="Begin here: seconds or H:MM:SS.s."),
-    click.option("--end", type=TIME, metavar="TIME", help="Stop before this time."),
-    click.option(
-        "--drop", type=SELECTORS, multiple=True, metavar="STREAMS", help="Leave these out: s, a:1 or s:0,t; may repeat."
-    ),
-    click.option(
-        "--audio",
-        type=click.Choice(get_args(Audio)),
-        help="Copy sound, turn it into this, or leave it out.  [default: auto]",
-    ),
+    *_CONTENT,
     click.option("--format", type=click.Choice(get_args(StillFormat)), help="Write a still as this."),
     click.option(
         "--quality", type=click.IntRange(1, 100), metavar="N", help="Of JPEG, WebP, AVIF.  [default: 95, 90, 85]"
@@ -189,23 +195,32 @@ def option_name(setting: str) -> str:
     return "--" + setting.removesuffix("s" if setting == "encoder_options" else "").replace("_", "-")
 
 
-def settings_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
+def settings_options(command: _Command) -> _Command:
     """Add `--preset` and an option for each setting; the command gets `preset` and `given`.
 
     `given` maps names of UpscaleSettings fields to values, and holds only what was typed.
     """
+    return click.option("--preset", metavar="NAME|FILE", help="Preset.  [default: video, real_world for stills]")(
+        _with_options(command, _SETTINGS)
+    )
 
+
+def content_options(command: _Command) -> _Command:
+    """Add the options that decide what a clip's output holds besides pixels; the command gets `given` as above."""
+    return _with_options(command, _CONTENT)
+
+
+def _with_options(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:
     @functools.wraps(command)
     def gathered(**typed: Any) -> int | None:
         given = {field.name: typed.pop(field.name) for field in fields(UpscaleSettings) if field.name in typed}
-        if given["scale"] is not None and given["size"] is not None:
+        if given.get("scale") is not None and given.get("size") is not None:
             raise click.UsageError("--scale and --size: give one of them.")
-        given["encoder_options"] = dict(given["encoder_options"])
+        given["encoder_options"] = dict(given.get("encoder_options", ()))
         given["drop"] = tuple(selector for selectors in given["drop"] for selector in selectors)
         return command(given={name: value for name, value in given.items() if value not in (None, {}, ())}, **typed)
 
-    for option in reversed(_SETTINGS):
-        gathered = option(gathered)
-    return click.option("--preset", metavar="NAME|FILE", help="Preset.  [default: video, real_world for stills]")(
-        gathered
-    )
+    result: _Command = gathered
+    for option in reversed(options):
+        result = option(result)
+    return result

@@ -11,13 +11,23 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from vsr.cli.texts import done_text, file_text, folder_done_text, folder_text, network_text, plan_text
+from vsr.cli.texts import (
+    done_text,
+    file_text,
+    folder_done_text,
+    folder_text,
+    network_text,
+    plan_text,
+    verified_text,
+)
 from vsr.errors import MediaError, VsrError
 from vsr.events import (
+    ComparedEvent,
     DoneEvent,
     ErrorEvent,
     Event,
     FileEvent,
+    FindingEvent,
     FolderDoneEvent,
     FolderEvent,
     NetworkEvent,
@@ -28,6 +38,7 @@ from vsr.events import (
     SegmentEvent,
     TrainEvent,
     ValidationEvent,
+    VerifiedEvent,
 )
 
 NAMES = {
@@ -44,6 +55,9 @@ NAMES = {
     ErrorEvent: "error",
     TrainEvent: "train",
     ValidationEvent: "validation",
+    ComparedEvent: "compared",
+    FindingEvent: "finding",
+    VerifiedEvent: "verified",
 }
 _Steady = ProgressEvent | PixelsEvent | TrainEvent  # told often; the last one is told in any case
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
@@ -169,7 +183,13 @@ class _Text:
             case ValidationEvent():
                 figures = ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
                 _line(f"{event.stage} {event.step}: {figures}{', the best so far' if event.is_best else ''}")
-            case SegmentEvent() | ErrorEvent():  # `vsr.cli.run` tells the error
+            case FindingEvent():
+                self.close()
+                sys.stdout.write(f"{event.output}: {event.message}\n")
+            case VerifiedEvent():
+                self.close()
+                _line(verified_text(event))
+            case SegmentEvent() | ComparedEvent() | ErrorEvent():  # `vsr.cli.run` tells the error
                 pass
             case DoneEvent():
                 self.close()

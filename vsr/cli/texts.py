@@ -1,6 +1,6 @@
 """How events read as text."""
 
-from vsr.events import DoneEvent, FileEvent, FolderDoneEvent, FolderEvent, NetworkEvent, PlanEvent
+from vsr.events import DoneEvent, FileEvent, FolderDoneEvent, FolderEvent, NetworkEvent, PlanEvent, VerifiedEvent
 
 
 def plan_text(plan: PlanEvent) -> str:
@@ -79,3 +79,11 @@ def done_text(done: DoneEvent) -> str:
     lost = f", {done.lost_frames} lost" if done.lost_frames else ""
     retries = f", {done.retries} computed again" if done.retries else ""
     return f"{done.output}: {done.frames} frames in {done.seconds:.1f} s{rate}{lost}{retries}"
+
+
+def verified_text(verified: VerifiedEvent) -> str:
+    """What came of a verification, in one line."""
+    found = {0: "nothing is wrong", 1: "one finding"}.get(verified.findings, f"{verified.findings} findings")
+    far = verified.difference
+    pictures = "pictures not compared" if far is None else f"pictures differ by {far:.2f} of 255 on average"
+    return f"{verified.output}: {verified.frames} frames, {pictures}: {found}"

@@ -1,6 +1,6 @@
 """An output file in the making: its streams as planned, their tags, covers and chapters, and what it must hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, scaled_matrix
 from vsr.io.priority import ordinary_priority
 from vsr.io.schedule import Schedule, movie_timescale
-from vsr.io.tags import file_tags, is_quicktime, start_and_title, stream_tags
+from vsr.io.tags import file_tags, is_quicktime, kept_tags, start_and_title, stream_tags
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # the stubs' name for a dict
@@ -47,6 +47,7 @@ class Assembled:
     time_base: Fraction  # of `pts`
     end: Fraction  # seconds: where the last frame ends
     chapters: tuple[tuple[Fraction, str], ...]  # start in seconds, title
+    tags: Mapping[str, str] | None  # of the file, by names in small letters; None where it is not known
     notes: tuple[str, ...]
     damage: tuple[Damage, ...]  # of the sound
 
@@ -224,6 +225,7 @@ class Assembly:
             time_base=schedule.time_base,
             end=schedule.end * schedule.time_base,
             chapters=tuple(start_and_title(chapter) for chapter in self.chapters),
+            tags=None if self.is_pipe else kept_tags(self.source.metadata, self.container),
             notes=tuple(notes),
             damage=tuple(damage for track in tracks for damage in track.damage()),
         )

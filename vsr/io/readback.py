@@ -23,6 +23,7 @@ from vsr.io.pixel_formats import has_alpha
 from vsr.io.side_data import content_light_of, display_matrix_of, mastering_display_of, side_data_of
 from vsr.io.source_color import chroma_siting
 from vsr.io.streams import describe_streams, tagged_end
+from vsr.io.tags import small_tags
 from vsr.stage import Cancel
 
 UNTOLD = -(2**63)  # in place of a time: libav does not read those before zero in Matroska
@@ -66,6 +67,7 @@ class Found:
     streams: tuple[StreamInfo, ...]  # without timed data
     tracks: Mapping[int, FoundTrack]
     chapters: tuple[tuple[Fraction, str], ...]  # start in seconds, title
+    tags: Mapping[str, str]  # of the file, by names in small letters
     first_frame: FoundFrame | None  # None where it cannot be decoded
 
 
@@ -83,12 +85,13 @@ def read_back(path: Path, *, picture: int, cancel: Cancel | None = None) -> Foun
                 (chapter["start"] * Fraction(chapter["time_base"] or 1), chapter["metadata"].get("title", ""))
                 for chapter in file.chapters()
             )
+            tags = small_tags(file.metadata)
         with open_input(path) as file:
             stream = file.streams[streams[picture].index] if picture < len(streams) else None
             first = _first_frame(file, stream) if isinstance(stream, VideoStream) else None
     except (FFmpegError, OSError) as e:
         raise MediaError(f"{path}: cannot be read to its end ({e.strerror or e}); run the same command again") from e
-    return Found(streams=streams, tracks=tracks, chapters=chapters, first_frame=first)
+    return Found(streams=streams, tracks=tracks, chapters=chapters, tags=tags, first_frame=first)
 
 
 def _read_tracks(file: InputContainer, wanted: Sequence[StreamInfo], cancel: Cancel | None) -> dict[int, FoundTrack]:

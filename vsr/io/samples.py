@@ -1,4 +1,4 @@
-"""Some pictures of a finished file, a few in a row at each of many places: what its own check can afford to decode."""
+"""Pictures of a finished file: a few in a row at each of many places, as its own check can afford, or all of them."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -41,6 +41,21 @@ def samples_at(path: Path, times: Sequence[Fraction], *, picture: int, count: in
                 yield [_sample(frame) for frame in _frames_from(file, stream, time, count)]
     except (FFmpegError, OSError) as e:
         raise MediaError(f"{path}: cannot be decoded ({e.strerror or e}); run the same command again") from e
+
+
+def all_samples(path: Path, place: int) -> Iterator[tuple[Fraction, Sample]]:
+    """Every picture of the stream at `place`, and its time in seconds. Raises MediaError where the file breaks off."""
+    try:
+        with open_input(path) as file:
+            stream = file.streams[place]
+            assert isinstance(stream, VideoStream)
+            stream.thread_type = "AUTO"
+            base = stream.time_base or Fraction(1, 1000)
+            for frame in file.decode(stream):
+                assert isinstance(frame, VideoFrame)
+                yield (frame.pts or 0) * base, _sample(frame)
+    except (FFmpegError, OSError) as e:
+        raise MediaError(f"{path}: cannot be decoded ({e.strerror or e}); make it again") from e
 
 
 def _frames_from(file: InputContainer, stream: VideoStream, time: Fraction, count: int) -> Iterator[VideoFrame]:

@@ -39,16 +39,27 @@ def is_quicktime(tags: Mapping[str, str]) -> bool:
 
 
 def lost_tags(info: MediaInfo, container: Container) -> tuple[str, ...]:
-    """The file's tags that the container does not hold, found by writing them into memory and reading them again."""
+    """The file's tags that the container does not hold."""
     with open_input(info.path, pipe=info.pipe, numbered=info.numbered) as source:
         tags = file_tags(source.metadata)
+    kept = kept_tags(tags, container)
+    if kept is None:  # of the file itself, more will be heard
+        return ()
+    return tuple(key for key, value in tags.items() if key.lower() not in kept and not value.startswith(_NO_TIME))
+
+
+def kept_tags(tags: Mapping[str, str], container: Container) -> dict[str, str] | None:
+    """A file's tags as they are read back from the container, their names in small letters; None where it takes none.
+
+    Found by writing them into memory.
+    """
     trial = io.BytesIO()
     options = {"movflags": "+use_metadata_tags"} if container in ("mp4", "mov") and is_quicktime(tags) else {}
     try:
         with av.open(
             trial, "w", format=muxer(container), container_options=options, metadata_errors="surrogateescape"
         ) as file:
-            file.metadata.update(tags)
+            file.metadata.update(file_tags(tags))
             stream = file.add_mux_stream("vp8" if container == "webm" else "mpeg4", width=16, height=16)
             stream.time_base = Fraction(1, 25)
             file.start_encoding()
@@ -57,10 +68,14 @@ def lost_tags(info: MediaInfo, container: Container) -> tuple[str, ...]:
             file.mux(packet)
         trial.seek(0)
         with av.open(trial, metadata_errors="surrogateescape") as file:
-            kept = {key.lower() for key in file.metadata}
+            return small_tags(file.metadata)
     except (FFmpegError, ValueError, OSError):
-        return ()  # of the file itself, more will be heard
-    return tuple(key for key, value in tags.items() if key.lower() not in kept and not value.startswith(_NO_TIME))
+        return None
+
+
+def small_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """`file_tags` with names in small letters, as containers differ in that."""
+    return {key.lower(): value for key, value in file_tags(tags).items()}
 
 
 def stream_tags(tags: Mapping[str, str], container: Container) -> dict[str, str]:
