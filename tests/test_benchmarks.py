@@ -12,6 +12,7 @@ import benchmarks.degrade
 import benchmarks.network
 import benchmarks.overlap
 import benchmarks.quality
+import benchmarks.reliability
 import benchmarks.train
 import benchmarks.upscale
 from benchmarks.held_back import held_back, trained_on
@@ -37,6 +38,11 @@ def test_a_page_says_what_was_measured(name):
     page, report = TABLES[name]
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert replace_between(text, name, report(load(name))) == text
+
+
+def test_the_page_on_reliability_says_what_was_injected():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert replace_between(text, "reliability", benchmarks.reliability.report()) == text
 
 
 def test_the_drawn_clip_repeats_no_frame(tmp_path):

@@ -263,6 +263,40 @@ def test_a_run_that_was_stopped_after_its_last_rename_is_done(tmp_path, nearest,
     assert not (tmp_path / "out.mkv.vsr").exists()
 
 
+def test_a_finished_output_is_already_done_while_another_run_is_begun(tmp_path, nearest, clip):
+    run(clip, tmp_path / "out.mkv", nearest)
+    made = (tmp_path / "out.mkv").read_bytes()
+    folder = stop_before_the_join(clip, tmp_path / "out.mkv", nearest, crf=30, overwrite=True)
+    assert run(clip, tmp_path / "out.mkv", nearest)[0].already_done
+    assert folder.exists(), "the other run can go on"
+    assert (tmp_path / "out.mkv").read_bytes() == made
+    assert run(clip, tmp_path / "out.mkv", nearest, crf=30, overwrite=True)[0].resumed_frames == FRAMES
+
+
+def test_an_output_whose_run_was_stopped_while_it_cleared_up_is_not_replaced_by_restart(
+    tmp_path, nearest, clip, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("vsr.video.remember", lambda *args: (_ for _ in ()).throw(MediaError("stopped")))
+        assert refusal(clip, tmp_path / "out.mkv", nearest) == "stopped"
+    made = (tmp_path / "out.mkv").read_bytes()
+    assert "is there already" in refusal(clip, tmp_path / "out.mkv", nearest, restart=True)
+    assert (tmp_path / "out.mkv").read_bytes() == made
+
+
+def test_a_file_that_fails_its_check_gets_no_name_and_is_kept(tmp_path, nearest, clip, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("vsr.finish.check_output", lambda *args, **more: ["holds 3 frames instead of 30"])
+        line = refusal(clip, tmp_path / "out.mkv", nearest)
+    kept = tmp_path / "out.mkv.vsr" / "joined.mkv.part"
+    what = "fails its own check: holds 3 frames instead of 30"
+    assert line == f"{tmp_path / 'out.mkv'}: {what}; please report this, and look at {kept}, which is kept"
+    assert read_packets(kept) == whole[0]
+    assert not (tmp_path / "out.mkv").exists()
+    assert made_in(run(clip, tmp_path / "out.mkv", nearest)[1]) == []
+    assert read_packets(tmp_path / "out.mkv") == whole[0]
+
+
 def test_what_the_first_run_found_is_told_by_the_second(tmp_path, nearest):
     """The clip breaks off."""
     data = make_clip(
