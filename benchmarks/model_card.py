@@ -23,8 +23,8 @@ from benchmarks.report import ROOT, load, machine, save, table, write_table
 from vsr.io.degrade_codec import Encoding, through_video
 from vsr.io.images import read_rgb
 from vsr.metrics.fidelity import psnr_y, ssim_y
-from vsr.models.catalog import find
 from vsr.models.checkpoint import Network, load_model
+from vsr.models.store import find
 
 DOCS = ROOT / "docs" / "models"
 CLIPS = ("carphone_pristine.mp4", "bikes.mp4", "bigbuckbunny.mp4")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.report import ROOT, described, machine, save, table, write_table
 from vsr.engine.upscaler import Upscaler
-from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
+from vsr.models.store import find
 
 OVERLAPS = (0, 2, 4, 8, 16, 32)
 SIDE = 128  # pixels of the crop; the tile keeps 32 of its own

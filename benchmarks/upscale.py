@@ -27,9 +27,9 @@ from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.sink import VideoSink
 from vsr.io.source import VideoSource
 from vsr.journal import Journal
-from vsr.models.catalog import find
 from vsr.models.checkpoint import describe, load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
+from vsr.models.store import find
 from vsr.plan import Job, plan_clip
 from vsr.production import complete
 from vsr.settings import UpscaleSettings

@@ -13,8 +13,11 @@ from vsr.models.compact import SRVGGNetCompact
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what tests finish out of the user's own state folder."""
+    """Keep what tests finish and fetch out of the user's own folders, and tests off the network."""
     monkeypatch.setattr(platformdirs, "user_state_path", lambda _: tmp_path.with_name(f"{tmp_path.name}-state"))
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path.with_name(f"{tmp_path.name}-cache"))
+    monkeypatch.delenv("VSR_MODELS", raising=False)
+    monkeypatch.setenv("VSR_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ import benchmarks.train
 import benchmarks.upscale
 from benchmarks.held_back import held_back, trained_on
 from benchmarks.report import ROOT, load, replace_between
-from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
 from vsr.models.compact import SRVGGNetCompact
+from vsr.models.store import find
 
 TABLES = {  # name of figures and markers -> (page, what writes the table)
     "upscale-cpu": ("performance.md", benchmarks.upscale.report),

@@ -417,6 +417,7 @@ def test_names_in_json_are_frozen():
         "compared": ["index", "frames", "difference"],
         "finding": ["output", "message"],
         "verified": ["source", "output", "frames", "findings", "difference"],
+        "download": ["file", "received", "total"],
     }
 
 

@@ -28,17 +28,8 @@ LINES = [
     ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],
     ["models"],
     [
-        "frames",
-        "stage",
-        "errors",
-        "events",
-        "settings",
-        "degradation",
-        "training",
-        "disk",
-        "pipes",
-        "picture",
-        "record",
+        *("frames", "stage", "errors", "events", "settings", "degradation", "training", "disk", "pipes", "picture"),
+        *("record", "places", "download", "transfer"),
     ],
 ]
 RANK = {part: rank for rank, parts in enumerate(LINES) for part in parts}

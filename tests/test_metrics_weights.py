@@ -6,7 +6,8 @@ import platformdirs
 import pytest
 
 from vsr.errors import ConfigError
-from vsr.metrics.weights import MetricWeights, default_cache, find_weights
+from vsr.metrics.weights import MetricWeights, find_weights
+from vsr.places import models_folder
 
 
 def touched(path: Path) -> Path:
@@ -60,8 +61,8 @@ def test_a_given_folder_without_any_is_refused(tmp_path: Path):
 def test_the_cache_is_named_by_the_environment_or_in_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
     monkeypatch.delenv("VSR_MODELS", raising=False)
-    assert default_cache() == tmp_path / "vsr" / "models"
+    assert models_folder() == tmp_path / "vsr" / "models"
     monkeypatch.setenv("VSR_MODELS", "")
-    assert default_cache() == tmp_path / "vsr" / "models"
+    assert models_folder() == tmp_path / "vsr" / "models"
     monkeypatch.setenv("VSR_MODELS", str(tmp_path / "mine"))
-    assert default_cache() == tmp_path / "mine"
+    assert models_folder() == tmp_path / "mine"

@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.model_card import DOCS, card_table
 from benchmarks.report import load
-from vsr.models.catalog import EMBEDDED, find
+from vsr.models.catalog import EMBEDDED
 from vsr.models.checkpoint import load_model
+from vsr.models.store import find
 
 each_model = pytest.mark.parametrize("name", EMBEDDED)
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from vsr.errors import ModelError
-from vsr.models.catalog import EMBEDDED, find
+from vsr.models.catalog import EMBEDDED
 from vsr.models.checkpoint import load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.models.network import Network, describe
@@ -22,6 +22,7 @@ from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.spec import HEADER_KEY, ModelSpec
 from vsr.models.srcnn import SRCNN
 from vsr.models.srresnet import SRResNet
+from vsr.models.store import find
 
 
 def small() -> SRVGGNetCompact:

@@ -380,6 +380,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "vgg19-dcbb9e9d.pth").write_bytes(CONTENT)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("VSR_OFFLINE")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
@@ -418,6 +419,7 @@ def test_a_missing_page_is_told_in_one_line(server: Path, tmp_path: Path):
 
 def test_no_network_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("VSR_OFFLINE")
     with socket.socket() as bound:  # never listens
         bound.bind(("127.0.0.1", 0))
         monkeypatch.setattr(vgg_weights, "URL", f"http://127.0.0.1:{bound.getsockname()[1]}/vgg19-dcbb9e9d.pth")

@@ -10,7 +10,10 @@ from vsr.errors import ConfigError
 from vsr.preset import load_preset, override, preset_names, preset_text
 from vsr.settings import EncoderTuning, UpscaleSettings, choose_model
 
-OF_ONE_RUN = {"restart", "finish_partial", "start", "end", "drop", "overwrite", "allow_damaged", "container", "fps"}
+OF_ONE_RUN = {
+    *("restart", "finish_partial", "start", "end", "drop", "offline", "overwrite"),
+    *("allow_damaged", "container", "fps"),
+}
 
 
 def written(folder: Path, text: str) -> str:

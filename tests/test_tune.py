@@ -23,10 +23,11 @@ from vsr.engine.tune import (
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError
-from vsr.models.catalog import EMBEDDED, find
+from vsr.models.catalog import EMBEDDED
 from vsr.models.checkpoint import describe, load_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.models.rrdb import RRDBNet
+from vsr.models.store import find
 
 CPU = torch.device("cpu")
 OFFICIAL = ["realesr-animevideov3.pth", "realesr-general-x4v3.pth", "realesr-general-wdn-x4v3.pth"]

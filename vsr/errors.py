@@ -17,6 +17,10 @@ class ModelError(VsrError):
     """A weights file or model name cannot be used."""
 
 
+class DownloadError(VsrError):
+    """A file cannot be fetched from the network."""
+
+
 class ConfigError(VsrError):
     """A setting, preset or option does not make sense."""
 

@@ -185,6 +185,15 @@ class VerifiedEvent:
     difference: float | None  # mean over all frames; None where no pictures could be compared
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadEvent:
+    """Bytes of a file that have arrived so far, those of an earlier attempt included."""
+
+    file: str
+    received: int
+    total: int | None
+
+
 Event = (
     PlanEvent
     | NoteEvent
@@ -201,5 +210,6 @@ Event = (
     | ComparedEvent
     | FindingEvent
     | VerifiedEvent
+    | DownloadEvent
 )
 Tell = Callable[[Event], None]

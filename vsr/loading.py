@@ -1,9 +1,14 @@
 """From the name of a model to an upscaler that is ready on a device."""
 
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import torch
 
+from vsr.download import Tell
 from vsr.engine.tune import (
     FIDELITY_8_BIT,
     Fidelity,
@@ -13,27 +18,43 @@ from vsr.engine.tune import (
     default_overlap,
 )
 from vsr.engine.upscaler import Upscaler
-from vsr.models.catalog import find
+from vsr.errors import ConfigError
+from vsr.events import DownloadEvent, NoteEvent
+from vsr.models.catalog import PUBLISHED
 from vsr.models.checkpoint import load_model
-from vsr.settings import Precision
+from vsr.models.mix import Part, mixed
+from vsr.models.store import find
+from vsr.settings import Precision, UpscaleSettings, choose_model
+from vsr.stage import Cancel
 
+log = logging.getLogger(__name__)
+
+Shares = Mapping[str, float]  # name or path -> share in the mixture; one alone has 1
 _LARGE_STILL = (4096, 4096)  # the picture that tiles are sized for when nothing nearer is known
+_DENOISER = "realesr-general-x4v3"  # what --denoise runs where no model is asked for
 
 
 def load(
-    name_or_path: str | Path,
+    name_or_path: str | Path | Shares,
     *,
     device: str = "auto",
     precision: Precision = "auto",
     tile: int | None = None,
     overlap: int | None = None,
+    offline: bool = False,
+    tell: Tell | None = None,
 ) -> Upscaler:
     """An upscaler from the name of a model or a weights file: call it on tensors and numpy pictures.
 
-    `tile` and `overlap` are in source pixels and chosen for the device when left out.
+    Several names with their shares, such as {"A": 0.7, "B": 0.3}, are mixed. A published model that is not here yet is
+    fetched, after one line to `tell` or the log that says so, unless `offline`. `tile` and `overlap` are in source
+    pixels and chosen for the device when left out.
     Raises ModelError when there is no such model, ConfigError when there is no such device.
     """
-    upscaler, _ = prepare(str(name_or_path), device=device, precision=precision, fidelity=FIDELITY_8_BIT)
+    shares = name_or_path if isinstance(name_or_path, Mapping) else {str(name_or_path): 1.0}
+    upscaler, _ = prepare(
+        shares, device=device, precision=precision, fidelity=FIDELITY_8_BIT, offline=offline, tell=tell
+    )
     upscaler.tile = tile or choose_tile(
         upscaler.spec, upscaler.device, upscaler.dtype, batch=1, height=_LARGE_STILL[0], width=_LARGE_STILL[1]
     )
@@ -43,14 +64,55 @@ def load(
 
 
 def prepare(
-    name_or_path: str, *, device: str, precision: Precision, fidelity: Fidelity
+    shares: Shares,
+    *,
+    device: str,
+    precision: Precision,
+    fidelity: Fidelity,
+    offline: bool = False,
+    tell: Tell | None = None,
+    cancel: Cancel | None = None,
 ) -> tuple[Upscaler, tuple[str, str]]:
     """An upscaler without tiles, and why this device and this precision were chosen. Raises as `load` does."""
     where, why_device = choose_device(device)
-    net, spec = load_model(find(name_or_path))
+    parts = []
+    for name, share in shares.items():
+        net, spec = load_model(find(name, offline=offline, tell=tell or _log, cancel=cancel))
+        if name in PUBLISHED:  # whose files do not say it
+            spec = replace(spec, name=name, licence=PUBLISHED[name].licence)
+        parts.append(Part(net=net, spec=spec, share=share))
+    net, spec = mixed(parts)
     dtype, why_precision = choose_precision(precision, net, where, fidelity=fidelity)
     upscaler = Upscaler(net, spec, device=where, dtype=dtype, overlap=default_overlap(spec))
     return upscaler, (why_device, why_precision)
+
+
+def choose_shares(settings: UpscaleSettings, scale: Fraction) -> Shares:
+    """The models that a run of this scale needs, and what share each has.
+
+    Raises ConfigError when --denoise is given with a model that has no twin.
+    """
+    if settings.mix:
+        return settings.mix
+    name = settings.model or choose_model(settings.models, scale, passes=settings.passes)
+    if settings.denoise is None:
+        return {name: 1.0}
+    if settings.model is None and _twin(name) is None:
+        name = _DENOISER
+    twin = _twin(name)
+    if twin is None:
+        raise ConfigError(f"denoise: {name} has no twin to be mixed with; leave --model out, or give {_DENOISER}")
+    shares = {name: settings.denoise, twin: 1 - settings.denoise}
+    return {name: share for name, share in shares.items() if share}
+
+
+def _twin(name: str) -> str | None:
+    return PUBLISHED[name].twin if name in PUBLISHED else None
+
+
+def _log(event: DownloadEvent | NoteEvent) -> None:
+    if isinstance(event, NoteEvent):
+        log.warning("%s", event.message)
 
 
 PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vsr.done import is_done
+from vsr.download import Tell
 from vsr.earlier import earlier_choice, is_left_over
 from vsr.engine.render import Renderer
 from vsr.engine.tune import (
@@ -32,13 +33,14 @@ from vsr.io.probe import probe
 from vsr.io.sink import segment_muxer, try_to_open
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
-from vsr.loading import PRECISION_NAMES, prepare
+from vsr.loading import PRECISION_NAMES, choose_shares, prepare
 from vsr.naming import container_of, default_container, numbered_source, output_path, partial_path
 from vsr.picture_journal import PictureJournal
 from vsr.pinned import pinned_by
 from vsr.pipes import Inflow, is_pipe
 from vsr.rehearsal import rehearse
-from vsr.settings import DEFAULT_SCALE, UpscaleSettings, choose_model
+from vsr.settings import DEFAULT_SCALE, UpscaleSettings
+from vsr.stage import Cancel
 
 _BYTES_A_PIXEL = 4 * 3 * 3  # of output on the way to the encoder: float32 RGB, and what resize and colour make of it
 
@@ -64,20 +66,32 @@ class Job:
     first_picture: int | None  # its number, where the output is numbered pictures
 
 
-def plan_clip(source: Path, output: Path | None, settings: UpscaleSettings, *, pipe: Inflow | None = None) -> Job:
+def plan_clip(
+    source: Path,
+    output: Path | None,
+    settings: UpscaleSettings,
+    *,
+    pipe: Inflow | None = None,
+    tell: Tell | None = None,
+    cancel: Cancel | None = None,
+) -> Job:
     """Probe the source and decide everything. Raises VsrError when the run could not end well.
 
-    `pipe` is the source, when it can be read once only.
+    `pipe` is the source, when it can be read once only. A model that is not here yet is fetched, which `tell` hears of
+    and `cancel` stops.
     """
     info = probe(source, pipe=pipe, numbered=numbered_source(source, output, settings))
     video, filter_notes = filtered(info, settings)
     info = replace(info, video=video)
-    name, scale = _model_and_scale(settings)
+    scale = DEFAULT_SCALE if settings.scale is None else settings.scale
     upscaler, (why_device, why_precision) = prepare(
-        name,
+        choose_shares(settings, scale),
         device=settings.device,
         precision=settings.precision,
         fidelity=FIDELITY_8_BIT if video.layout.depth == 8 else FIDELITY_DEEP,
+        offline=settings.offline,
+        tell=tell,
+        cancel=cancel,
     )
     size, ratio = _output_size(settings, video, scale)
     container = container_of(output, settings) or default_container(info, settings, size[1])
@@ -193,13 +207,6 @@ def _require_name(output: Path, settings: UpscaleSettings, *, is_ours: bool, has
     target = partial_path(output) if settings.finish_partial else output
     if target.exists() and not is_pipe(target) and not settings.overwrite and not (is_ours and target == output):
         raise MediaError(f"{target}: is there already; add --overwrite, or choose another output with -o")
-
-
-def _model_and_scale(settings: UpscaleSettings) -> tuple[str, Fraction]:
-    scale = DEFAULT_SCALE if settings.scale is None else settings.scale
-    if settings.model is not None:
-        return settings.model, scale
-    return choose_model(settings.models, scale, passes=settings.passes), scale
 
 
 def _output_size(

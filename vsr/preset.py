@@ -153,9 +153,16 @@ def _preset(path: Path, table: Table, *, said_by: str) -> Preset:
 def override(settings: UpscaleSettings, given: Mapping[str, Any]) -> UpscaleSettings:
     """`settings` with the fields in `given` put in their place.
 
-    A given scale takes away a size and the other way round; encoder options are merged, the given ones winning.
+    A given scale takes away a size and the other way round, and a given model or mixture what else says which network
+    runs; encoder options are merged, the given ones winning.
     """
     changes = dict(given)
+    if "mix" in changes:
+        changes = {"model": None, "denoise": None, **changes}
+    elif "model" in changes:
+        changes = {"mix": {}, "denoise": None, **changes}
+    elif "denoise" in changes:
+        changes["mix"] = {}
     if "size" in changes:
         changes.setdefault("scale", None)
     elif "scale" in changes:
@@ -219,6 +226,8 @@ class _Upscale(_Table):
 
     models: dict[Annotated[int, BeforeValidator(_scale)], str] = {}
     model: str | None = None
+    mix: dict[str, float] = {}
+    denoise: float | None = None
     scale: Number | None = None
     size: Annotated[tuple[int | None, int | None] | None, BeforeValidator(_size)] = None
     passes: int = 1

@@ -49,6 +49,8 @@ class UpscaleSettings:
 
     models: Mapping[int, str] = field(default_factory=lambda: {4: "vsr-fast-x4"})  # model scale -> name, as in a preset
     model: str | None = None  # a name or a weights file; goes before `models`
+    mix: Mapping[str, float] = field(default_factory=dict)  # several of one shape and their shares; instead of `model`
+    denoise: float | None = None  # 0 to 1: the share of a model whose twin leaves noise in, for which that has the rest
     scale: Fraction | None = None  # 1 to 16; 4 when neither `scale` nor `size` is given
     size: tuple[int | None, int | None] | None = None  # (height, width) to fit inside; one of them may be None
     passes: int = 1  # how often the network runs, each on the last one's result
@@ -75,6 +77,7 @@ class UpscaleSettings:
     container: str | None = None  # of an output whose name does not say it; one of CONTAINERS
     audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
     fps: Fraction | None = None  # of numbered pictures as a source
+    offline: bool = False  # a model that is not here is an error, and not fetched
     overwrite: bool = False
     restart: bool = False  # begin anew, whatever an earlier run left
     finish_partial: bool = False  # join what an earlier run has done, and no more
@@ -89,6 +92,7 @@ class UpscaleSettings:
     def __post_init__(self) -> None:
         if not self.models or min(self.models) < 1:
             raise ConfigError("models: needs at least one row, and scales of 1 or more; give scale = name")
+        self._check_mixture()
         if self.scale is not None and not 1 <= self.scale <= 16:
             raise ConfigError(f"scale = {float(self.scale):g}: outside 1 to 16; give a number between them")
         if self.scale is not None and self.size is not None:
@@ -126,6 +130,19 @@ class UpscaleSettings:
                 raise ConfigError(f"{name} = {value}: must be at least 1; leave it out to have it chosen")
         if self.overlap is not None and self.overlap < 0:
             raise ConfigError(f"overlap = {self.overlap}: must not be negative; leave it out to have it chosen")
+
+    def _check_mixture(self) -> None:
+        if self.denoise is not None and not 0 <= self.denoise <= 1:
+            raise ConfigError(f"denoise = {self.denoise:g}: outside 0 to 1; give 1 for all of it, 0 for the least")
+        if not self.mix:
+            return
+        if self.model is not None or self.denoise is not None:
+            other = "model" if self.model is not None else "denoise"
+            raise ConfigError(f"mix and {other}: both given; give one of them")
+        if len(self.mix) < 2 or not all(0 < share < 1 for share in self.mix.values()):
+            raise ConfigError("mix: takes two models or more, each with a share between 0 and 1; give A:0.7,B:0.3")
+        if abs(sum(self.mix.values()) - 1) > 1e-6:
+            raise ConfigError(f"mix: the shares make {sum(self.mix.values()):g}; give shares that make 1")
 
     def for_encoder(self, encoder: str) -> "UpscaleSettings":
         """These settings once `encoder` is chosen: what they leave open is filled from its row in `encoders`.

@@ -32,10 +32,10 @@ from vsr.io.sheet import contact_sheet
 from vsr.io.still import FORMATS
 from vsr.io.still_read import open_still, read_pages
 from vsr.io.still_write import flat
-from vsr.loading import PRECISION_NAMES, prepare
+from vsr.loading import PRECISION_NAMES, choose_shares, prepare
 from vsr.picture import Page, RenderedPage, Samples
 from vsr.preset import load_preset
-from vsr.settings import UpscaleSettings, choose_model
+from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
 from vsr.still_details import details
 from vsr.still_output import deliver
@@ -75,19 +75,25 @@ def upscale_image(
     """
     tell = on_event or (lambda event: log.debug("%s", event))
     chosen = load_preset(preset).upscale if settings is None else settings
+    cancel = cancel or Cancel()
     plan = plan_still(Path(source), None if output is None else Path(output), chosen)
-    return make_still(plan, open_network(plan), tell=tell, cancel=cancel or Cancel())
+    return make_still(plan, open_network(plan, tell=tell, cancel=cancel), tell=tell, cancel=cancel)
 
 
-def open_network(plan: StillPlan) -> Network:
-    """The model that a plan asks for, on its device. Raises ModelError and ConfigError."""
+def open_network(plan: StillPlan, *, tell: Tell | None = None, cancel: Cancel | None = None) -> Network:
+    """The model that a plan asks for, on its device; fetched where it is not here yet.
+
+    Raises ModelError and ConfigError.
+    """
     settings = plan.settings
-    name = settings.model or choose_model(settings.models, plan.scale, passes=settings.passes)
     upscaler, (why_device, why_precision) = prepare(
-        name,
+        choose_shares(settings, plan.scale),
         device=settings.device,
         precision=settings.precision,
         fidelity=FIDELITY_8_BIT if plan.info.bits == 8 else FIDELITY_DEEP,
+        offline=settings.offline,
+        tell=tell,
+        cancel=cancel,
     )
     if settings.overlap is not None:
         upscaler.overlap = settings.overlap

@@ -49,7 +49,9 @@ def upscale_video(
     chosen = load_preset(preset).upscale if settings is None else settings
     cancel = cancel or Cancel()
     with inflow(Path(source), cancel) as pipe:
-        job = plan_clip(Path(source), None if output is None else Path(output), chosen, pipe=pipe)
+        job = plan_clip(
+            Path(source), None if output is None else Path(output), chosen, pipe=pipe, tell=tell, cancel=cancel
+        )
         cancel.check()
         tell(job.event)
         if job.is_finished:

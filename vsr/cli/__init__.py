@@ -10,6 +10,7 @@ from vsr import __version__
 from vsr.cli.degrade import degrade as degrade_command
 from vsr.cli.eval import eval_command
 from vsr.cli.folder import folder as folder_command
+from vsr.cli.models import models
 from vsr.cli.presets import presets
 from vsr.cli.signals import Interrupted
 from vsr.cli.train import train as train_command
@@ -25,6 +26,7 @@ Examples:
   vsr verify clip.mp4 clip_x4.mp4
   vsr degrade photo.jpg --preset video -o sheet.png
   vsr eval --model vsr-fast-x4 --model bicubic --data photos
+  vsr models list
   vsr presets list
 
 `vsr COMMAND --help` tells more. Status: 0 done, 1 failed, 2 misuse, 130 or 143 interrupted.
@@ -43,6 +45,7 @@ commands.add_command(verify_command)
 commands.add_command(train_command)
 commands.add_command(degrade_command)
 commands.add_command(eval_command)
+commands.add_command(models)
 commands.add_command(presets)
 
 

@@ -109,6 +109,7 @@ Files are written over without asking.
     metavar="NAME",
     help="File of the data to show on it; may be repeated.  [default: six of all]",
 )
+@click.option("--offline", is_flag=True, help="Fetch no model; one that is not here is an error.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def eval_command(
     *,
@@ -128,6 +129,7 @@ def eval_command(
     markdown_file: Path | None,
     sheet: Path | None,
     shown: tuple[str, ...],
+    offline: bool,
     quiet: bool,
 ) -> None:
     """Hold networks, bicubic and lanczos against the truth: PSNR, SSIM, LPIPS and NIQE for each set and model."""
@@ -135,7 +137,7 @@ def eval_command(
     _check_outputs(files, sheet)
     if not data + more:
         raise click.UsageError("Missing option '--data'.")
-    from vsr.cli.show import show_logs
+    from vsr.cli.show import display, show_logs
     from vsr.evaluate import table
     from vsr.evaluate.methods import load_methods
     from vsr.evaluate.report import evaluate
@@ -146,7 +148,8 @@ def eval_command(
 
     show_logs(quiet=quiet, verbose=False)
     judge = load_judge(weights, device=device)
-    methods = load_methods(models, scale=scale, device=device, precision=precision)
+    with display(quiet=quiet, as_json=False) as tell:
+        methods = load_methods(models, scale=scale, device=device, precision=precision, offline=offline, tell=tell)
     damage = None if degrade is None else load_damage(degrade, seed)
     material = Material(scale=scale, crop=crop, frames=frames, damage=damage)
     sets = find_sets(data + more, scale=scale, pairs=damage is None)

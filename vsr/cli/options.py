@@ -71,10 +71,15 @@ def _rate(match: re.Match[str]) -> Fraction | None:
     return rate if 0 < rate <= 1000 else None
 
 
+def _mix(match: re.Match[str]) -> dict[str, float]:
+    return {name: float(share) for name, share in _SHARE.findall(match[0])}
+
+
 def _length(match: re.Match[str]) -> Fraction | None:
     return _seconds(match) or None
 
 
+_SHARE = re.compile(rf"(.+?):({_DECIMAL})(?:,(?=.)|$)", re.ASCII)  # names may hold commas and colons
 _TIME = rf"(?:(?:(?P<hours>\d{{1,4}}):)?(?P<minutes>\d{{1,4}}):)?(?P<seconds>{_DECIMAL})"
 SCALE = _Parsed("number", _DECIMAL, "a number from 1 to 16, such as 2 or 2.5", _scale)
 SIZE = _Parsed("WxH", r"(\d{0,6})x(\d{0,6})", "a size in pixels, such as 1920x1080, 1920x or x1080", _size)
@@ -89,6 +94,15 @@ CROP = _Parsed(
     r"auto|(\d{1,5}):(\d{1,5}):(\d{1,5}):(\d{1,5})",
     "auto or a part of the picture, W:H:X:Y in pixels, such as 1920:800:0:140",
     _crop,
+)
+UNIT = _Parsed(
+    "number", _DECIMAL, "a number from 0 to 1", lambda match: float(match[0]) if float(match[0]) <= 1 else None
+)
+MIX = _Parsed(
+    "models",
+    rf"(?:.+?:(?:{_DECIMAL})(?:,(?=.)|$)){{2,}}",
+    "a list of models and their shares, such as A:0.7,B:0.3",
+    _mix,
 )
 SELECTORS = _Parsed(
     "streams",
@@ -144,6 +158,13 @@ _SETTINGS = [
         "--passes", type=click.IntRange(1, 2), metavar="N", help="Run the network once or twice.  [default: 1]"
     ),
     click.option("--model", metavar="NAME|FILE", help="Network: a name or a weights file."),
+    click.option("--mix", type=MIX, metavar="A:S,B:T", help="Average networks of one shape, such as A:0.7,B:0.3."),
+    click.option(
+        "--denoise",
+        type=UNIT,
+        metavar="0..1",
+        help="How much noise realesr-general-x4v3 removes: 1 most, 0 least; it is run unless --model says otherwise.",
+    ),
     click.option("--device", type=DEVICE, metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type of the network."),
     click.option("--tile", type=click.IntRange(1), metavar="PX", help="Side of a tile, in source pixels."),
@@ -178,6 +199,7 @@ _SETTINGS = [
     click.option(
         "--max-pixels", type=PIXELS, metavar="N", help="Refuse stills with more, such as 2GP.  [default: 500MP]"
     ),
+    click.option("--offline", is_flag=True, default=None, help="Fetch no model; one that is not here is an error."),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
     click.option("--restart", is_flag=True, default=None, help="Begin anew, not where an earlier run was stopped."),
     click.option(

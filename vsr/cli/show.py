@@ -24,6 +24,7 @@ from vsr.errors import MediaError, VsrError
 from vsr.events import (
     ComparedEvent,
     DoneEvent,
+    DownloadEvent,
     ErrorEvent,
     Event,
     FileEvent,
@@ -58,8 +59,9 @@ NAMES = {
     ComparedEvent: "compared",
     FindingEvent: "finding",
     VerifiedEvent: "verified",
+    DownloadEvent: "download",
 }
-_Steady = ProgressEvent | PixelsEvent | TrainEvent  # told often; the last one is told in any case
+_Steady = ProgressEvent | PixelsEvent | TrainEvent | DownloadEvent  # told often; the last one is told in any case
 _JSON_INTERVAL = 0.25  # seconds between two progress lines
 _TEXT_INTERVAL = 30.0  # the same where no bar can move
 _BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left{postfix}"
@@ -180,6 +182,8 @@ class _Text:
                 self._pixels(event)
             case TrainEvent():
                 self._train(event)
+            case DownloadEvent():
+                self._download(event)
             case ValidationEvent():
                 figures = ", ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
                 _line(f"{event.stage} {event.step}: {figures}{', the best so far' if event.is_best else ''}")
@@ -259,6 +263,25 @@ class _Text:
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + _TEXT_INTERVAL
             _line(f"{event.stage} {event.step}/{event.steps}: {said}")
+
+    def _download(self, event: DownloadEvent) -> None:
+        """A bar in bytes, of one file; it goes when the file is whole."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                total=event.total,
+                desc=event.file,
+                unit="B",
+                unit_scale=True,
+                initial=event.received,
+                dynamic_ncols=True,
+                leave=False,
+                file=sys.stderr,
+            )
+        self._bar.update(event.received - self._bar.n)
+        if event.received == event.total:
+            self.close()
 
     def _move_bar(self, event: ProgressEvent) -> None:
         if self._bar is None:

@@ -99,7 +99,8 @@ def train(
             is_trial=dry_run,
         )
         with Team.join(on_cpu=device == "cpu") as team:
-            run = plan_run(settings, order, out=out or Path("runs") / Path(preset).stem, start=start, team=team)
+            folder = out or Path("runs") / Path(preset).stem
+            run = plan_run(settings, order, out=folder, start=start, team=team, tell=on_event, cancel=cancel)
             if not is_silent and team.is_first:
                 for name, value in described(run).items():
                     click.echo(f"{name:<10} {value}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vsr.download import Tell
 from vsr.engine.matlab import enlarge, enlarge_lanczos
 from vsr.engine.resize import resize
 from vsr.engine.upscaler import Upscaler
@@ -27,7 +28,13 @@ class Method:
 
 
 def load_methods(
-    names: Sequence[str], *, scale: int, device: str = "auto", precision: Precision = "fp32"
+    names: Sequence[str],
+    *,
+    scale: int,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    offline: bool = False,
+    tell: Tell | None = None,
 ) -> list[Method]:
     """A method for each name: `bicubic`, `lanczos`, a model or a weights file.
 
@@ -44,7 +51,8 @@ def load_methods(
         if typed in FILTERS:
             methods.append(_filter(typed, scale))
         else:
-            methods.append(_network(told, load(typed, device=device, precision=precision), scale))
+            upscaler = load(typed, device=device, precision=precision, offline=offline, tell=tell)
+            methods.append(_network(told, upscaler, scale))
     return methods
 
 

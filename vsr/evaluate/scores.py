@@ -14,7 +14,8 @@ from vsr.metrics.lpips import Lpips
 from vsr.metrics.niqe import SMALLEST_PX as NIQE_LEAST_PX
 from vsr.metrics.niqe import Niqe
 from vsr.metrics.temporal import static_change
-from vsr.metrics.weights import default_cache, find_weights
+from vsr.metrics.weights import find_weights
+from vsr.places import models_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ def load_judge(given: Sequence[Path], *, cache: Path | None = None, device: str 
     is damaged or another.
     """
     where, _ = choose_device(device)
-    found = find_weights(given, default_cache() if cache is None else cache)
+    found = find_weights(given, models_folder() if cache is None else cache)
     backbone, linear = found.squeeze, found.lpips
     return Judge(
         device=where,

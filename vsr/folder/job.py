@@ -9,7 +9,7 @@ from vsr.errors import ConfigError, MediaError
 from vsr.folder.found import Found
 from vsr.folder.manifest import Row
 from vsr.folder.scan import Patterns
-from vsr.models.catalog import find
+from vsr.models.store import find
 from vsr.naming import mark
 from vsr.settings import CLIP_ONLY, DEFAULT_SCALE, STILL_ONLY, UpscaleSettings, choose_model
 

@@ -1,11 +1,9 @@
 """Where the files lie that metrics need: given on the command line, or in the folder models are kept in."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -44,12 +42,6 @@ def find_weights(given: Sequence[Path], cache: Path) -> MetricWeights:
             raise ConfigError(f"{path}: no weights of a metric; give {KNOWN}, or a folder that holds one of them")
         found = within | found
     return MetricWeights(**(_in_folder(cache) | found))
-
-
-def default_cache() -> Path:
-    """The folder models are kept in: VSR_MODELS where it is set, else in the user's cache."""
-    named = os.environ.get("VSR_MODELS")
-    return Path(named) if named else platformdirs.user_cache_path("vsr") / "models"
 
 
 def _by_name(path: Path) -> dict[str, Path]:

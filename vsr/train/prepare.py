@@ -14,9 +14,9 @@ from vsr.degradation import Degradation
 from vsr.engine.tune import available_cores, choose_device, fast_types
 from vsr.errors import ConfigError, MediaError, ModelError
 from vsr.models.build import build, initialise
-from vsr.models.catalog import find
 from vsr.models.checkpoint import load_model
 from vsr.models.network import Network
+from vsr.models.store import find
 from vsr.preset import load_degradation
 from vsr.train.draw import sample_generator
 from vsr.train.material import Footage, Pair, Still
@@ -185,7 +185,7 @@ def new_generator(training: Training) -> tuple[Network, str]:
     if not wanted.init:
         return net, ""
     try:
-        path = find(wanted.init)
+        path = find(wanted.init, offline=True)  # `plan_run` has fetched what can be fetched
     except ModelError:
         return net, f"init = {wanted.init}: not at hand; training begins from scratch"
     return net, take_over(net, load_model(path)[0].state_dict(), str(path))

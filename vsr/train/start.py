@@ -3,7 +3,7 @@
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +11,14 @@ from pathlib import Path
 import torch
 
 from vsr.degradation import Degradation
-from vsr.errors import ConfigError
-from vsr.events import NoteEvent
+from vsr.errors import ConfigError, ModelError
+from vsr.events import Event, NoteEvent
 from vsr.metrics.lpips import Lpips
-from vsr.metrics.weights import default_cache, find_weights
+from vsr.metrics.weights import find_weights
+from vsr.models.catalog import PUBLISHED
 from vsr.models.checkpoint import load_model
+from vsr.models.store import find
+from vsr.places import models_folder
 from vsr.preset import load_training
 from vsr.stage import Cancel
 from vsr.train.config_file import as_toml, first_difference
@@ -79,7 +82,14 @@ def _set_again(training: Training, degradation: Degradation, overrides: Sequence
 
 
 def plan_run(
-    settings: tuple[Training, Degradation], order: Order, *, out: Path, start: str = "", team: Team | None = None
+    settings: tuple[Training, Degradation],
+    order: Order,
+    *,
+    out: Path,
+    start: str = "",
+    team: Team | None = None,
+    tell: Callable[[Event], None] | None = None,
+    cancel: Cancel | None = None,
 ) -> Run:
     """Decide everything before step 1. `start` is another run's folder, a state of it as RUN/best, or a weights file.
 
@@ -88,6 +98,9 @@ def plan_run(
     """
     folder = RunFolder(out)
     plan = prepare(*settings, order, team=team or Team(), out=out)
+    if not folder.has_begun:
+        notes = _fetch_beginning(plan.training.generator.init, is_trial=order.is_trial, tell=tell, cancel=cancel)
+        plan = replace(plan, notes=(*plan.notes, *notes))
     resolved = (plan.training, settings[1])
     if not folder.has_begun and folder.model.is_file():
         raise ConfigError(f"{out}: holds weights, but no states/last.pt to go on from; choose another --out")
@@ -144,6 +157,19 @@ def export_pth(folder: RunFolder) -> Path:
     both = {"params": learner["net"], "params_ema": learner["averaged"] or learner["net"]}
     folder.write(path, lambda part: torch.save(both, part))
     return path
+
+
+def _fetch_beginning(
+    init: str, *, is_trial: bool, tell: Callable[[Event], None] | None, cancel: Cancel | None
+) -> list[str]:
+    """Have the published weights at hand that training begins with; gives what to say where they are not."""
+    if init not in PUBLISHED:
+        return []
+    try:
+        find(init, offline=is_trial, tell=tell, cancel=cancel)
+    except ModelError as e:
+        return [f"init: {e}"]
+    return []
 
 
 def _check_networks(plan: Plan, beginning: State | None, start: str) -> None:
@@ -218,7 +244,7 @@ def _beginning(start: str) -> State:
 
 def _lpips(given: Sequence[Path], device: torch.device) -> Lpips | None:
     """LPIPS where its weights are at hand."""
-    found = find_weights(given, default_cache())
+    found = find_weights(given, models_folder())
     if found.squeeze is None or found.lpips is None:
         return None
     return Lpips.load(found.squeeze, found.lpips).to(device)

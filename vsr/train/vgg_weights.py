@@ -1,5 +1,6 @@
 """Where the weights of the perceptual loss lie, and how they are fetched."""
 
+import os
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vsr.errors import ConfigError
-from vsr.metrics.weights import default_cache
+from vsr.places import models_folder
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 SHA256_START = "dcbb9e9d"
@@ -16,7 +17,7 @@ NAMES = (URL.rpartition("/")[2], "vgg19_normalised_conv3_1.pth")  # the official
 
 def default_folders() -> tuple[Path, Path]:
     """The folder models are kept in, then the one torchvision downloads to; neither need exist."""
-    return default_cache(), Path(torch.hub.get_dir()) / "checkpoints"
+    return models_folder(), Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def find_perceptual_weights(given: Path | None, folders: Sequence[Path]) -> Path | None:
@@ -37,12 +38,18 @@ def download(folder: Path) -> Path:
     Raises ConfigError, which says how to get it by hand, when it cannot be had, cannot be written or has another hash.
     """
     dst = folder / NAMES[0]
+    if os.environ.get("VSR_OFFLINE"):
+        raise _by_hand("the network is not to be asked", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL, str(dst), hash_prefix=SHA256_START, progress=False)
     except (OSError, HTTPException, RuntimeError) as e:  # torch tells a wrong hash by a RuntimeError
         reason = " ".join(str(e).split())
-        raise ConfigError(
-            f"{URL}: cannot be fetched: {reason}; put it, its sha256 starting with {SHA256_START}, into {folder}"
-        ) from e
+        raise _by_hand(reason, folder) from e
     return dst
+
+
+def _by_hand(reason: str, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{URL}: cannot be fetched: {reason}; put it, its sha256 starting with {SHA256_START}, into {folder}"
+    )

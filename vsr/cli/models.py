@@ -1,0 +1,115 @@
+"""`vsr models`: which networks there are, what they are, and how to get them."""
+
+from collections.abc import Sequence
+
+import click
+
+_OFFLINE = click.option("--offline", is_flag=True, help="Ask nothing of the network.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+
+
+@click.group()
+def models() -> None:
+    """List the networks known by name, look at one, fetch one, or add a file of your own.
+
+    \b
+    Examples:
+      vsr models list
+      vsr models pull realesr-animevideov3
+      vsr models info some.pth
+
+    Files are kept in the user's cache, or in the folder that VSR_MODELS names. VSR_MIRRORS holds addresses of folders,
+    apart by spaces, that are asked before the official one. VSR_OFFLINE=1 is --offline for all commands.
+    """
+
+
+@models.command(name="list")
+@click.option("--markdown", is_flag=True, help="Write the page docs/models/README.md instead.")
+def list_models(*, markdown: bool) -> None:
+    """List all models by name: whether they are here, their size, speed and licence.
+
+    \b
+    Example:
+      vsr models list
+    """
+    from vsr.models.about import listed, page
+    from vsr.models.store import entries
+    from vsr.places import models_folder
+
+    if markdown:
+        click.echo(page(), nl=False)
+        return
+    _echo_table(listed(entries()))
+    click.echo(f"\nkept in {models_folder()}")
+
+
+@models.command()
+@click.argument("name", metavar="NAME|FILE")
+def info(name: str) -> None:
+    """Say what a model or a weights file is, where it is from, and whether it is what it is called.
+
+    \b
+    Examples:
+      vsr models info realesr-general-x4v3
+      vsr models info some.pth
+    """
+    from vsr.models.about import about
+
+    _echo_table(about(name))
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_OFFLINE
+@_QUIET
+def pull(names: tuple[str, ...], *, offline: bool, quiet: bool) -> None:
+    """Fetch models by NAME and verify them; a transfer that broke off goes on.
+
+    \b
+    Example:
+      vsr models pull RealESRGAN_x4plus
+    """
+    from vsr.cli.show import display
+    from vsr.cli.signals import stop_on_signals
+    from vsr.models.store import find, require_name
+    from vsr.stage import Cancel
+
+    for name in names:
+        require_name(name)
+    cancel = Cancel()
+    with display(quiet=quiet, as_json=False) as tell, stop_on_signals(cancel, tell):
+        found = [(name, find(name, offline=offline, tell=tell, cancel=cancel)) for name in names]
+    if not quiet:
+        _echo_table([(name, str(path)) for name, path in found])
+
+
+@models.command()
+@click.argument("source", metavar="FILE|URL")
+@click.option("--sha256", metavar="HASH", help="What the file must have; an address needs it.")
+@click.option("--name", metavar="NAME", help="To be known by.  [default: the file's own, without suffix]")
+@_OFFLINE
+@_QUIET
+def add(source: str, *, sha256: str | None, name: str | None, offline: bool, quiet: bool) -> None:
+    """Keep a weights file of your own, or of someone's, and know it by a name from then on.
+
+    \b
+    Examples:
+      vsr models add runs/a/model.safetensors --name mine
+      vsr models add https://host/4x_some.pth --sha256 0123...
+    """
+    from vsr.cli.show import display
+    from vsr.cli.signals import stop_on_signals
+    from vsr.models import add as adding
+    from vsr.stage import Cancel
+
+    cancel = Cancel()
+    with display(quiet=quiet, as_json=False) as tell, stop_on_signals(cancel, tell):
+        entry = adding.add(source, sha256=sha256, name=name, offline=offline, tell=tell, cancel=cancel)
+    if not quiet:
+        _echo_table([(entry.name, str(entry.path), str(entry.sha256))])
+
+
+def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,149 @@
+"""What there is to say of a model or a weights file, as rows for people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsr.errors import ModelError
+from vsr.models.catalog import EMBEDDED, FAST, MEDIUM, PUBLISHED, Published, speed_class
+from vsr.models.store import WEIGHTS, Entry, find, identify, look_up
+
+if TYPE_CHECKING:
+    from vsr.models.spec import ModelSpec
+
+_SAID = {
+    "embedded": "inside the package",
+    "present": "the published file, verified",
+    "saved again": "not the published file, but its very tensors, saved again by another tool",
+    "added": "added by hand, verified",
+}
+_PAGE = """# Models by name
+
+The first is inside the package; the others are fetched when they are first used, or by `vsr models pull NAME`, into the
+folder models are kept in. `vsr models list` says which are there. This page is written by `vsr models list --markdown`.
+
+{models}
+
+MFLOP are millions of multiplications and additions for one pixel of the source: under {fast} is called fast, under
+{medium} medium, the rest slow.
+
+## What a file is held against
+
+A file is fetched under a temporary name and gets its own only when its SHA-256 is the one below. A file that was put
+into the folder by hand is verified in the same way each time its name is used.
+
+{hashes}
+
+The published hashes are from other projects' pin files that agree with each other. Many copies that go round were saved
+again by some tool: another file, the same numbers. For three networks the hash of the tensors at half precision is
+known, too (names in the order of their bytes; of each name, shape such as 64x3x3x3 and little-endian binary16 values,
+each followed by a zero byte). A copy under the published name whose tensors have this hash is used, and `vsr models
+info` says that it is not the published file. It may differ from that by rounding to half precision, and by no more. A
+file that has neither hash is refused by name; by its path any file can be used.
+"""
+
+
+def about(name_or_path: str) -> list[tuple[str, str]]:
+    """All that is known of a model or a weights file: (what, value). Nothing is asked of the network.
+
+    Raises ModelError for an unknown name and for a file that holds no network.
+    """
+    from vsr.models.checkpoint import load_model  # torch takes seconds, and lists do without
+    from vsr.models.measure import fingerprint, flops_per_pixel, weight_count
+
+    entry = look_up(name_or_path)
+    if entry is not None and entry.state == "available":
+        assert entry.published is not None
+        return [("name", entry.name), *_published_rows(entry.published), ("here", f"no; goes to {entry.path}")]
+    path = find(name_or_path, offline=True)
+    net, spec = load_model(path)
+    known = None if spec.sha256 is None else identify(spec.sha256, fingerprint(net))
+    rows = [("name", name_or_path if entry else known[0].name if known else spec.name)]
+    if known:
+        rows += _published_rows(known[0], file=False)
+    flops = flops_per_pixel(net)
+    size = f"{weight_count(net):,} weights, {flops:.2f} MFLOP a source pixel ({speed_class(flops)})"
+    rows += [
+        ("network", f"{_arch(spec)}, x{spec.scale}, {size}"),
+        ("takes", _takes(spec)),
+        ("reach", f"{spec.reach} source pixels to each side"),
+        ("licence", known[0].licence if known else spec.licence),
+        ("trained on", spec.trained_on),
+        ("file", f"{path}, {_megabytes(path.stat().st_size)}"),
+        ("sha256", str(spec.sha256)),
+    ]
+    if known and spec.sha256 != known[0].sha256:
+        rows += [("published", f"{known[0].sha256}: {_SAID['saved again']}")]
+    elif entry or known:
+        rows += [("which is", _SAID[entry.state if entry else "present"])]
+    return [*rows, *(("note", note) for note in spec.notes)]
+
+
+def _published_rows(row: Published, *, file: bool = True) -> list[tuple[str, str]]:
+    rows = [("for", row.purpose), ("look", row.look), ("address", row.url)]
+    if not file:
+        return rows
+    network = f"{row.arch}, x{row.scale}, {row.weights:,} weights, {row.flops:.2f} MFLOP a source pixel ({row.speed})"
+    return [*rows, ("network", network), ("licence", row.licence), ("size", _size(row)), ("sha256", row.sha256)]
+
+
+def listed(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """A table of names, its head first: state, scale, size, speed class, licence and purpose."""
+    rows: list[tuple[str, ...]] = [("name", "is", "scale", "size", "speed", "licence", "for")]
+    for entry in entries:
+        row = EMBEDDED.get(entry.name) or entry.published
+        size = _megabytes(entry.path.stat().st_size) if entry.published is None else _size(entry.published)
+        if row is not None:
+            rows.append((entry.name, entry.state, f"x{row.scale}", size, row.speed, row.licence, row.purpose))
+        elif entry.state == "foreign":
+            rows.append((entry.name, entry.state, "", size, "", "", ""))
+        else:
+            rows.append((entry.name, entry.state, *_measured(entry.path, size)))
+    return rows
+
+
+def _measured(path: Path, size: str) -> tuple[str, str, str, str, str]:
+    """The rest of the row of a file that no list describes."""
+    from vsr.models.checkpoint import load_model
+    from vsr.models.measure import flops_per_pixel
+
+    try:
+        net, spec = load_model(path)
+    except ModelError:
+        return "", size, "", "", "cannot be read, see vsr models info"
+    return f"x{spec.scale}", size, speed_class(flops_per_pixel(net)), spec.licence, ""
+
+
+def page() -> str:
+    """docs/models/README.md: what is known of every model by name, as Markdown."""
+    rows = ["| name | for | look | network | scale | MFLOP a source pixel | size | licence |", f"|{' --- |' * 8}"]
+    for row in (*EMBEDDED.values(), *PUBLISHED.values()):
+        if isinstance(row, Published):
+            name, size = f"[{row.name}]({row.url})", _size(row)
+        else:
+            name, size = f"[{row.name}]({row.name}.md)", _megabytes((WEIGHTS / row.file).stat().st_size)
+        network = f"{row.arch}, {row.weights:,} weights"
+        cells = (name, row.purpose, row.look, network, f"x{row.scale}", f"{row.flops:.2f}, {row.speed}", size)
+        rows.append(f"| {' | '.join((*cells, row.licence))} |")
+    hashes = ["| file | SHA-256 | SHA-256 of the tensors |", f"|{' --- |' * 3}"]
+    for row in PUBLISHED.values():
+        tensors = f"`{row.tensors_sha256}`" if row.tensors_sha256 else "not known"
+        hashes.append(f"| {row.file} | `{row.sha256}` | {tensors} |")
+    return _PAGE.format(models="\n".join(rows), hashes="\n".join(hashes), fast=FAST, medium=MEDIUM)
+
+
+def _arch(spec: "ModelSpec") -> str:
+    names = {"compact": "Compact", "rrdb": "RRDB", "rrdb_shuffle": "RRDB with sub-pixel convolutions"}
+    return f"{names.get(spec.arch, spec.arch)} {spec.num_feat}x{spec.depth}"
+
+
+def _takes(spec: "ModelSpec") -> str:
+    return "pictures of any size" if spec.multiple == 1 else f"sides that are multiples of {spec.multiple}"
+
+
+def _size(row: Published) -> str:
+    return "unknown" if row.size is None else _megabytes(row.size)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
