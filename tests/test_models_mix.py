@@ -54,18 +54,18 @@ def test_denoise_is_the_official_tools_formula_bit_for_bit(strength, media, monk
 
 
 def test_more_denoise_leaves_less_noise(media, monkeypatch):
-    """The direction is settled by what is left of the same noise on a flat grey, at five strengths."""
+    """The direction is settled by what is left of noise of 10/255 on a flat grey: 4.3, 1.5 and 1.3."""
     monkeypatch.setenv("VSR_MODELS", str(media / "weights"))
-    noise = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 10 / 255
-    grey = torch.full((1, 3, 48, 48), 0.5)
+    noise = torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 10 / 255
+    grey = torch.full((1, 3, 24, 24), 0.5)
     left = []
-    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for strength in (0.0, 0.5, 1.0):
         shares = choose_shares(UpscaleSettings(denoise=strength), Fraction(4))
         upscaler = vsr.load(shares, device="cpu", precision="fp32", offline=True)
         shown = F.avg_pool2d(upscaler(grey + noise) - upscaler(grey), 4)  # in pixels of the source
-        left.append(float(shown[..., 8:-8, 8:-8].std()) * 255)
+        left.append(float(shown[..., 4:-4, 4:-4].std()) * 255)
     assert left == sorted(left, reverse=True)
-    assert left[0] > 2 * left[-1]
+    assert left[0] > 3 * left[-1]
 
 
 def test_a_mixture_is_the_sum_by_shares_and_names_its_parts():

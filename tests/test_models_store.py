@@ -98,6 +98,7 @@ def test_the_list_counts_as_the_network_does(name):
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_the_list_says_of_our_own_what_their_files_say(name):
     row, (net, spec) = EMBEDDED[name], load_model(find(name))
+    assert isinstance(net, SRVGGNetCompact)
     assert (row.name, row.scale, row.licence) == (spec.name, spec.scale, spec.licence)
     assert row.arch == f"Compact {spec.num_feat}x{spec.depth}"
     assert weight_count(net) == row.weights
@@ -177,10 +178,11 @@ def test_a_fingerprint_sees_names_shapes_values_and_their_order():
     same = SRVGGNetCompact(num_feat=4, num_conv=1)
     same.load_state_dict(one.state_dict())
     assert fingerprint(one) == fingerprint(same)
-    same.body[2].bias.data[[0, 1]] = same.body[2].bias.data[[1, 0]]
+    bias = same.state_dict()["body.2.bias"]
+    bias[[0, 1]] = bias[[1, 0]]
     assert fingerprint(one) != fingerprint(same)
     same.load_state_dict(one.state_dict())
-    same.body[0].weight.data[0, 0, 0, 0] = 1e6  # does not fit into half precision
+    same.state_dict()["body.0.weight"][0, 0, 0, 0] = 1e6  # does not fit into half precision
     assert fingerprint(same) is None
 
 

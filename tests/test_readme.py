@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import av
+import click
 import pytest
 
 from vsr.cli import commands
@@ -40,7 +41,9 @@ def test_every_command_line_parses(line):
 
 
 def test_every_option_named_exists():
-    known = {name for command in commands.commands.values() for one in command.params for name in one.opts}
+    groups = [command for command in commands.commands.values() if isinstance(command, click.Group)]
+    every = [*commands.commands.values(), *(command for group in groups for command in group.commands.values())]
+    known = {name for command in every for one in command.params for name in one.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--index-url", "--help"}
     assert named <= known
 

@@ -4,6 +4,9 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vsr.errors import MediaError
@@ -25,6 +28,24 @@ def sync_folder(folder: Path) -> None:
     if os.name == "nt":  # folders cannot be opened there
         return
     sync_file(folder)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; when that is done it becomes `path`, else it is gone.
+
+    Raises OSError when that cannot be.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        part = Path(file.name)
+    try:
+        yield part
+        sync_file(part)
+        part.chmod(0o644)  # a temporary file is private
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def lock_folder(folder: Path) -> int | None:

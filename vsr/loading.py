@@ -23,6 +23,7 @@ from vsr.events import DownloadEvent, NoteEvent
 from vsr.models.catalog import PUBLISHED
 from vsr.models.checkpoint import load_model
 from vsr.models.mix import Part, mixed
+from vsr.models.other import OtherNet
 from vsr.models.store import find
 from vsr.settings import Precision, UpscaleSettings, choose_model
 from vsr.stage import Cancel
@@ -51,9 +52,9 @@ def load(
     pixels and chosen for the device when left out.
     Raises ModelError when there is no such model, ConfigError when there is no such device.
     """
-    shares = name_or_path if isinstance(name_or_path, Mapping) else {str(name_or_path): 1.0}
+    named = str(name_or_path) if isinstance(name_or_path, Path) else name_or_path
     upscaler, _ = prepare(
-        shares, device=device, precision=precision, fidelity=FIDELITY_8_BIT, offline=offline, tell=tell
+        named, device=device, precision=precision, fidelity=FIDELITY_8_BIT, offline=offline, tell=tell
     )
     upscaler.tile = tile or choose_tile(
         upscaler.spec, upscaler.device, upscaler.dtype, batch=1, height=_LARGE_STILL[0], width=_LARGE_STILL[1]
@@ -64,7 +65,7 @@ def load(
 
 
 def prepare(
-    shares: Shares,
+    name_or_shares: str | Shares,
     *,
     device: str,
     precision: Precision,
@@ -75,6 +76,7 @@ def prepare(
 ) -> tuple[Upscaler, tuple[str, str]]:
     """An upscaler without tiles, and why this device and this precision were chosen. Raises as `load` does."""
     where, why_device = choose_device(device)
+    shares = {name_or_shares: 1.0} if isinstance(name_or_shares, str) else name_or_shares
     parts = []
     for name, share in shares.items():
         net, spec = load_model(find(name, offline=offline, tell=tell or _log, cancel=cancel))
@@ -82,7 +84,9 @@ def prepare(
             spec = replace(spec, name=name, licence=PUBLISHED[name].licence)
         parts.append(Part(net=net, spec=spec, share=share))
     net, spec = mixed(parts)
-    dtype, why_precision = choose_precision(precision, net, where, fidelity=fidelity)
+    dtype, why_precision = choose_precision(
+        precision, net, where, fidelity=fidelity, types=net.types if isinstance(net, OtherNet) else None
+    )
     upscaler = Upscaler(net, spec, device=where, dtype=dtype, overlap=default_overlap(spec))
     return upscaler, (why_device, why_precision)
 

@@ -95,6 +95,9 @@ CROP = _Parsed(
     "auto or a part of the picture, W:H:X:Y in pixels, such as 1920:800:0:140",
     _crop,
 )
+CORNER = _Parsed(
+    "x,y", r"(\d{1,5}),(\d{1,5})", "a corner in pixels, such as 320,200", lambda match: (int(match[1]), int(match[2]))
+)
 UNIT = _Parsed(
     "number", _DECIMAL, "a number from 0 to 1", lambda match: float(match[0]) if float(match[0]) <= 1 else None
 )

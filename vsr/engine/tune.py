@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from vsr.settings import Precision
 
 _CPU_BUDGET = 768 << 20  # bytes of activations one CPU worker may hold
 _RRDB_OVERLAP = 32  # source pixels
+_OTHER_VALUES = 4096  # a source pixel takes inside a network of which only the architecture's name is known
 _CUDA_SHARE = 0.5  # of the card's free memory
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -90,22 +92,28 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def choose_precision(
-    wanted: Precision, net: nn.Module, device: torch.device, *, fidelity: Fidelity
+    wanted: Precision,
+    net: nn.Module,
+    device: torch.device,
+    *,
+    fidelity: Fidelity,
+    types: Collection[torch.dtype] | None = None,
 ) -> tuple[torch.dtype, str]:
     """The type to compute in, and the reason. "auto" takes the device's fast type if it holds `fidelity`.
 
-    The bound is measured on a fixed probe picture, so that the choice depends on the model and the device only.
-    Raises ConfigError for an unknown name.
+    `types` are those that the network can compute in, None for all. The bound is measured on a fixed probe picture, so
+    that the choice depends on the model and the device only. Raises ConfigError for an unknown name.
     """
     if wanted != "auto":
         if wanted not in _TYPES:  # from Python, where nothing holds a name to the type
             raise ConfigError(f"precision = {wanted}: unknown; give auto, {', '.join(_TYPES)}")
         return _TYPES[wanted], "as asked"
-    for dtype in fast_types(device):
+    fast = [dtype for dtype in fast_types(device) if types is None or dtype in types]
+    for dtype in fast:
         psnr, mean = measure_fidelity(net, device, dtype, probe_picture())
         if psnr >= fidelity.psnr and mean <= fidelity.mean:
             return dtype, f"{psnr:.0f} dB from fp32"
-    return torch.float32, "no faster type is near enough" if fast_types(device) else "this device has no faster type"
+    return torch.float32, "no faster type is near enough" if fast else "there is no faster type here"
 
 
 @torch.inference_mode()
@@ -133,6 +141,8 @@ def probe_picture(side: int = 64) -> Tensor:
 
 def activation_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
     """About how many bytes one source pixel takes inside the network at its widest point, result included."""
+    if spec.arch == "other":
+        return _OTHER_VALUES * dtype.itemsize + 4 * 3 * 4 * spec.scale**2
     maps = 3 if spec.arch == "compact" else 6 + 2 * spec.scale**2  # all others end at the size of the result
     wide = maps * spec.num_feat
     return wide * dtype.itemsize + 4 * 3 * 4 * spec.scale**2

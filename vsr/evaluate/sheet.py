@@ -49,7 +49,7 @@ class Sheet:
             return
         number = len(result.frames) // 2
         truth = result.sample.truth[number]
-        rows, columns = _most_detailed(truth)
+        rows, columns = most_detailed(truth, WINDOW_PX)
         caption = f"{result.model}  {result.scores.psnr_y:.2f} dB"
         named = "/".join(key) if self._is_mixed else result.item.name
         self._rows.setdefault(key, []).append(
@@ -71,11 +71,11 @@ def _shown(window: Tensor) -> npt.NDArray[np.uint8]:
     return window.permute(1, 2, 0).contiguous().numpy()
 
 
-def _most_detailed(picture: Tensor) -> tuple[slice, slice]:
-    """The window of (3, H, W) whose luma changes most from pixel to pixel; all of a smaller picture."""
+def most_detailed(picture: Tensor, side_px: int) -> tuple[slice, slice]:
+    """The square of (3, H, W) whose luma changes most from pixel to pixel; all of a smaller picture."""
     light = luma(picture[None])
     change = F.pad(light.diff(dim=2).abs(), (0, 0, 0, 1)) + F.pad(light.diff(dim=3).abs(), (0, 1))
-    height, width = (min(WINDOW_PX, side) for side in picture.shape[1:])
+    height, width = (min(side_px, side) for side in picture.shape[1:])
     sums = F.avg_pool2d(change, (height, width), _STEP_PX)[0, 0]
     place = int(torch.argmax(sums))
     top, left = place // sums.shape[1] * _STEP_PX, place % sums.shape[1] * _STEP_PX

@@ -9,6 +9,7 @@ from vsr.models.catalog import EMBEDDED, FAST, MEDIUM, PUBLISHED, Published, spe
 from vsr.models.store import WEIGHTS, Entry, find, identify, look_up
 
 if TYPE_CHECKING:
+    from vsr.models.network import Network
     from vsr.models.spec import ModelSpec
 
 _SAID = {
@@ -26,6 +27,28 @@ folder models are kept in. `vsr models list` says which are there. This page is 
 
 MFLOP are millions of multiplications and additions for one pixel of the source: under {fast} is called fast, under
 {medium} medium, the rest slow.
+
+## Mixing
+
+`vsr upscale --denoise S` runs `realesr-general-x4v3` with the share S and its twin `realesr-general-wdn-x4v3` with the
+rest: every weight is S times the one plus (1 - S) times the other, as the official tool does it. 1 removes most noise,
+0 least. Of noise with a deviation of 10/255 on a flat grey, S = 0 leaves 4.3, 0.5 leaves 1.5 and 1 leaves 1.3: nearly
+all of the way lies below 0.5. Without `--denoise` nothing is mixed. `--mix A:0.7,B:0.3` mixes any networks of one shape;
+what has been mixed, and how, is part of what a finished output is known by.
+
+## Other files
+
+`.pth` and safetensors files of the five architectures that vsr trains are read as every tool of the field writes them:
+BasicSR's names of today and of its first versions, ESRGAN's own first names, in any of the usual wrappers, in half
+precision, at x1, x2, x4 and x8. `vsr models convert` writes safetensors that explain themselves, or `.pth` for other
+tools (`--keys esrgan` for the oldest); back and forth they are the same bit for bit. Discriminators are told apart.
+
+Any other network for single RGB pictures that [spandrel](https://github.com/chaiNNer-org/spandrel) knows runs by its
+path when the extra `vsr[models]` is installed; `vsr models info` shows its architecture, scale and size rules. Its
+weights' licence is for its publisher to say. With spandrel 0.4.2 and random weights: RCAN loads; EDSR and DPSR do not,
+for it knows neither.
+
+`vsr models show NAME... photo.jpg -o sheet.png` puts one crop through several of them, bicubic beside, at 100 %.
 
 ## What a file is held against
 
@@ -50,6 +73,7 @@ def about(name_or_path: str) -> list[tuple[str, str]]:
     """
     from vsr.models.checkpoint import load_model  # torch takes seconds, and lists do without
     from vsr.models.measure import fingerprint, flops_per_pixel, weight_count
+    from vsr.models.other import OtherNet
 
     entry = look_up(name_or_path)
     if entry is not None and entry.state == "available":
@@ -61,12 +85,14 @@ def about(name_or_path: str) -> list[tuple[str, str]]:
     rows = [("name", name_or_path if entry else known[0].name if known else spec.name)]
     if known:
         rows += _published_rows(known[0], file=False)
-    flops = flops_per_pixel(net)
-    size = f"{weight_count(net):,} weights, {flops:.2f} MFLOP a source pixel ({speed_class(flops)})"
+    size = f"{weight_count(net):,} weights"
+    if not isinstance(net, OtherNet):
+        flops = flops_per_pixel(net)
+        size += f", {flops:.2f} MFLOP a source pixel ({speed_class(flops)})"
     rows += [
         ("network", f"{_arch(spec)}, x{spec.scale}, {size}"),
-        ("takes", _takes(spec)),
-        ("reach", f"{spec.reach} source pixels to each side"),
+        ("takes", _takes(net)),
+        ("reach", "not known" if spec.arch == "other" else f"{spec.reach} source pixels to each side"),
         ("licence", known[0].licence if known else spec.licence),
         ("trained on", spec.trained_on),
         ("file", f"{path}, {_megabytes(path.stat().st_size)}"),
@@ -106,12 +132,14 @@ def _measured(path: Path, size: str) -> tuple[str, str, str, str, str]:
     """The rest of the row of a file that no list describes."""
     from vsr.models.checkpoint import load_model
     from vsr.models.measure import flops_per_pixel
+    from vsr.models.other import OtherNet
 
     try:
         net, spec = load_model(path)
     except ModelError:
         return "", size, "", "", "cannot be read, see vsr models info"
-    return f"x{spec.scale}", size, speed_class(flops_per_pixel(net)), spec.licence, ""
+    speed = "" if isinstance(net, OtherNet) else speed_class(flops_per_pixel(net))
+    return f"x{spec.scale}", size, speed, spec.licence, spec.kind or ""
 
 
 def page() -> str:
@@ -134,11 +162,14 @@ def page() -> str:
 
 def _arch(spec: "ModelSpec") -> str:
     names = {"compact": "Compact", "rrdb": "RRDB", "rrdb_shuffle": "RRDB with sub-pixel convolutions"}
-    return f"{names.get(spec.arch, spec.arch)} {spec.num_feat}x{spec.depth}"
+    return spec.kind or f"{names.get(spec.arch, spec.arch)} {spec.num_feat}x{spec.depth}"
 
 
-def _takes(spec: "ModelSpec") -> str:
-    return "pictures of any size" if spec.multiple == 1 else f"sides that are multiples of {spec.multiple}"
+def _takes(net: "Network") -> str:
+    said = "pictures of any size" if net.multiple == 1 else f"sides that are multiples of {net.multiple}"
+    if getattr(net, "minimum", 0):
+        said += f", at least {net.minimum} pixels"
+    return f"{said}; others are padded" if said != "pictures of any size" else said
 
 
 def _size(row: Published) -> str:

@@ -3,11 +3,10 @@
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vsr.disk import sync_folder, why_not_written
+from vsr.disk import whole_file, why_not_written
 from vsr.download import Tell, download
 from vsr.errors import ConfigError, DownloadError, ModelError
 from vsr.models.catalog import EMBEDDED, PUBLISHED
@@ -83,36 +82,21 @@ def _copy(src: Path, dst: Path, *, sha256: str | None) -> str:
         raise ModelError(f"{dst}: is there already, with another hash; move it away, or give another --name")
     if dst.exists():
         return found
-    part = None
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.NamedTemporaryFile(dir=dst.parent, prefix=f".{dst.name}.", delete=False) as copy,
-            src.open("rb") as original,
-        ):
-            part = Path(copy.name)
-            shutil.copyfileobj(original, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
-        part.chmod(0o644)
-        part.replace(dst)
+        with whole_file(dst) as part:
+            shutil.copyfile(src, part)
     except OSError as e:
         raise _not_written(dst, e) from e
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
     return found
 
 
 def _write_note(name: str, line: str) -> None:
     note = note_of(name)
-    part = note.with_name(f".{note.name}.{os.getpid()}.part")
     try:
-        part.write_text(line, encoding="utf-8")
-        part.replace(note)
-        sync_folder(note.parent)
+        with whole_file(note) as part:
+            part.write_text(line, encoding="utf-8")
     except OSError as e:
-        part.unlink(missing_ok=True)
         raise _not_written(note, e) from e
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vsr.errors import ConfigError
 from vsr.models.compact import Activation, SRVGGNetCompact, init_as_skip
 from vsr.models.detect import MAX_DEPTH, MAX_FEATURES, MAX_KERNEL_PX, MAX_SCALE
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 from vsr.models.rrdb import RESIDUAL_SCALE, UNSHUFFLE, ResidualDenseBlock, RRDBNet
 from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.srcnn import SRCNN, init_as_bicubic
@@ -48,7 +48,7 @@ def build(
     act: str | None = None,
     tanh: bool | None = None,
     kernels: tuple[int, int, int] | None = None,
-) -> Network:
+) -> Trainable:
     """A network with PyTorch's own weights, to be followed by `initialise`. What is left out is as published.
 
     `depth` is "compact"'s inner convolutions or the others' blocks, `num_grow` the channels a dense convolution adds,
@@ -80,7 +80,7 @@ def build(
             return SRCNN(num_feat=feat, num_inner=max(1, feat // 2), kernels=_kernels(kernels), scale=scale)
 
 
-def initialise(net: Network, generator: torch.Generator) -> None:
+def initialise(net: Trainable, generator: torch.Generator) -> None:
     """Set all weights in place to ones from which the network learns, at random from `generator` alone."""
     for layer in net.modules():
         if isinstance(layer, nn.PReLU):

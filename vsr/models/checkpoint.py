@@ -4,9 +4,7 @@ A file is known by its content, a network by the names and shapes of its tensors
 """
 
 import hashlib
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vsr.disk import whole_file
 from vsr.errors import ModelError
-from vsr.models.detect import StateDict, network_of
-from vsr.models.network import Network, describe
+from vsr.models.detect import StateDict, UnknownNetworkError, network_of
+from vsr.models.dialects import official_names, without_prefixes
+from vsr.models.network import Network, Trainable, describe
+from vsr.models.other import read_other
 from vsr.models.spec import HEADER_KEY, ModelSpec
 
 MAX_FILE_BYTES = 1 << 30  # the largest published file of the family has 67 MB
@@ -36,8 +37,7 @@ def load_model(path: Path) -> tuple[Network, ModelSpec]:
     _require_plain_file(path)
     try:
         state, header = _read_safetensors(path) if _is_safetensors(path) else (_read_pickle(path), None)
-        net, notes = network_of(state, header)
-        _fill(net, state)
+        net, notes = _network(state, header)
     except ModelError as e:
         raise ModelError(f"{path}: {e}") from e
     if header is None:
@@ -46,6 +46,21 @@ def load_model(path: Path) -> tuple[Network, ModelSpec]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return net.eval().requires_grad_(False), replace(header, notes=notes, sha256=digest)
+
+
+def _network(state: StateDict, header: ModelSpec | None) -> tuple[Network, tuple[str, ...]]:
+    """The network with its weights, and what had to be assumed."""
+    try:
+        net, notes = network_of(state, header)
+    except UnknownNetworkError as unknown:
+        try:
+            net = read_other(state)
+        except ModelError as e:
+            raise ModelError(f"{unknown}; {e}") from e
+        advice = f"{net.kind}: its tiles may differ in tone, for it looks at the whole picture; a large --tile helps"
+        return net, () if net.is_tiled else (advice,)
+    _fill(net, state)
+    return net, notes
 
 
 def save_model(net: Network, spec: ModelSpec, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -57,20 +72,11 @@ def save_model(net: Network, spec: ModelSpec, path: Path, *, dtype: torch.dtype 
     _require_agreement(path, spec, net)
     types = {key: dtype for key, _ in net.named_parameters()}
     state = {key: x.detach().to("cpu", types.get(key, x.dtype)).contiguous() for key, x in net.state_dict().items()}
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-        save_file(state, temporary, metadata={HEADER_KEY: spec.to_json()})  # a second key would lie in random order
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is private; weights are not
-        temporary.replace(path)
+        with whole_file(path) as part:
+            save_file(state, part, metadata={HEADER_KEY: spec.to_json()})  # a second key would lie in random order
     except (OSError, SafetensorError) as e:
         raise ModelError(f"{path}: cannot be written: {e}; choose another place") from e
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _require_plain_file(path: Path) -> None:
@@ -145,11 +151,11 @@ def _state_dict(found: object) -> StateDict:
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
             raise ModelError(NOT_A_CHECKPOINT)
-        state[key.removeprefix("module.")] = value
-    return state
+        state[without_prefixes(key)] = value
+    return official_names(state)
 
 
-def _fill(net: Network, state: StateDict) -> None:
+def _fill(net: Trainable, state: StateDict) -> None:
     """Put the weights in: floats as fp32, counts as integers.
 
     Every tensor must be there, of the right shape and finite, and none left over.

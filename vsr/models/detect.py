@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vsr.errors import ModelError
 from vsr.models.compact import Activation, SRVGGNetCompact
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 from vsr.models.rrdb import UNSHUFFLE, RRDBNet
 from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.spec import ModelSpec
@@ -24,7 +24,13 @@ MAX_KERNEL_PX = 63
 SRCNN_SCALE = 4  # of a file that does not say
 
 StateDict = dict[str, Tensor]
-Found = tuple[Network, tuple[str, ...]]
+
+
+class UnknownNetworkError(ModelError):
+    """The tensors are of none of vsr's own architectures."""
+
+
+Found = tuple[Trainable, tuple[str, ...]]
 
 
 def network_of(state: StateDict, header: ModelSpec | None) -> Found:
@@ -45,8 +51,10 @@ def network_of(state: StateDict, header: ModelSpec | None) -> Found:
                 return _srcnn(state, header)
     except (KeyError, IndexError, ValueError) as e:
         raise ModelError("its tensors do not make up a known network; the file may be incomplete") from e
+    if any(key.endswith((".weight_orig", ".parametrizations.weight.original")) for key in keys):
+        raise ModelError("holds a discriminator, which judges in training only; give the generator's file")
     known = "Compact, RRDB, RRDBShuffle, SRResNet or SRCNN"
-    raise ModelError(f"holds another network than {known}; give weights of one of these")
+    raise UnknownNetworkError(f"holds another network than {known}")
 
 
 def _compact(state: StateDict, header: ModelSpec | None) -> Found:
@@ -65,15 +73,17 @@ def _compact(state: StateDict, header: ModelSpec | None) -> Found:
     return SRVGGNetCompact(num_feat=num_feat, num_conv=num_conv, scale=scale, act=act), notes
 
 
-def _rrdb(state: StateDict) -> Network:
+def _rrdb(state: StateDict) -> Trainable:
     num_feat, folded = state["conv_first.weight"].shape[:2]
     num_block, num_grow = _blocks(state), state["body.0.rdb1.conv1.weight"].shape[0]
-    scale = {3: 8 if "conv_up3.weight" in state else 4, 12: 2, 48: 1}.get(folded, 0)
+    folding = {3: 1, 12: 2, 48: 4}.get(folded, 0)
+    doublings = sum(f"conv_up{number}.weight" in state for number in (1, 2, 3))
+    scale = 2**doublings // folding if folding else 0
     _require_bounds(num_feat, num_grow, depth=num_block, scale=scale, scales=UNSHUFFLE)
-    return RRDBNet(num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow, scale=scale)
+    return RRDBNet(num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow, scale=scale, folding=folding)
 
 
-def _rrdb_shuffle(state: StateDict) -> Network:
+def _rrdb_shuffle(state: StateDict) -> Trainable:
     num_feat = state["conv_first.weight"].shape[0]
     num_block, num_grow = _blocks(state), state["body.0.rdb1.conv1.weight"].shape[0]
     scale = _doubled(state)

@@ -6,12 +6,12 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 
 _SIDE = 64  # pixels; a multiple of all that a network may ask for
 
 
-def flops_per_pixel(net: Network) -> float:
+def flops_per_pixel(net: Trainable) -> float:
     """Multiplications and additions of all convolutions for one source pixel, in millions."""
     counted = 0
 

@@ -3,17 +3,32 @@
 from functools import partial
 
 from vsr.models.compact import SRVGGNetCompact
+from vsr.models.other import OtherNet
 from vsr.models.rrdb import RRDBNet
 from vsr.models.rrdb_shuffle import RRDBShuffleNet
 from vsr.models.spec import ModelSpec
 from vsr.models.srcnn import SRCNN
 from vsr.models.srresnet import SRResNet
 
-Network = SRVGGNetCompact | RRDBNet | RRDBShuffleNet | SRResNet | SRCNN
+Trainable = SRVGGNetCompact | RRDBNet | RRDBShuffleNet | SRResNet | SRCNN
+Network = Trainable | OtherNet
 
 
 def describe(net: Network, *, name: str, licence: str = "unknown", trained_on: str = "unknown") -> ModelSpec:
     """The description of a network, from the network itself."""
+    if isinstance(net, OtherNet):
+        return ModelSpec(
+            name=name,
+            arch="other",
+            kind=net.kind,
+            scale=net.scale,
+            num_feat=0,
+            depth=0,
+            reach=net.reach,
+            multiple=net.multiple,
+            licence=licence,
+            trained_on=trained_on,
+        )
     spec = partial(
         ModelSpec,
         name=name,

@@ -3,12 +3,13 @@
 Source: RRDBNet, XPixelGroup/BasicSR basicsr/archs/rrdbnet_arch.py, Apache-2.0. State-dict keys are the same.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 UNSHUFFLE = {1: 4, 2: 2, 4: 1, 8: 1}  # scale -> factor by which the input is folded into channels first
-UPSAMPLINGS = {1: 2, 2: 2, 4: 2, 8: 3}  # scale -> doublings after the body
 RESIDUAL_SCALE = 0.2
 
 
@@ -48,6 +49,7 @@ class RRDB(nn.Module):
 class RRDBNet(nn.Module):
     """The ESRGAN generator. Scales 2 and 1 fold the input into channels by 2 and 4 and keep the x4 tail.
 
+    ESRGAN's own networks of these scales fold nothing (`folding` 1) and double less.
     `forward` takes fp32 RGB (N, 3, H, W) in [0, 1] and returns fp32 (N, 3, H*scale, W*scale), not clamped,
     whatever the type of the weights. H and W must be multiples of `multiple`.
     """
@@ -61,34 +63,36 @@ class RRDBNet(nn.Module):
         num_block: int = 23,
         num_grow_ch: int = 32,
         scale: int = 4,
+        folding: int | None = None,
     ) -> None:
         super().__init__()
         self.num_feat, self.num_block, self.num_grow_ch, self.scale = num_feat, num_block, num_grow_ch, scale
-        self.conv_first = nn.Conv2d(in_channels * UNSHUFFLE[scale] ** 2, num_feat, 3, 1, 1)
+        self.folding = UNSHUFFLE[scale] if folding is None else folding
+        self.doublings = round(math.log2(scale * self.folding))  # after the body
+        self.conv_first = nn.Conv2d(in_channels * self.folding**2, num_feat, 3, 1, 1)
         self.body = nn.Sequential(*(RRDB(num_feat, num_grow_ch) for _ in range(num_block)))
         self.conv_body = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv_up1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv_up2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        if scale == 8:
-            self.conv_up3 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        for number in range(1, self.doublings + 1):
+            self.add_module(f"conv_up{number}", nn.Conv2d(num_feat, num_feat, 3, 1, 1))
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.conv_last = nn.Conv2d(num_feat, out_channels, 3, 1, 1)
 
     @property
     def reach(self) -> int:
         """Source pixels to each side of its own that an output pixel depends on, exactly."""
-        return _reach(self.scale, body_radius=2 + 15 * self.num_block)
+        return _reach(self.folding, self.doublings, body_radius=2 + 15 * self.num_block)
 
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""
-        return UNSHUFFLE[self.scale]
+        return self.folding
 
     def forward(self, x: Tensor) -> Tensor:
         folded = F.pixel_unshuffle(x, self.multiple) if self.multiple > 1 else x
         feat = self.conv_first(folded.to(self.conv_first.weight.dtype))
         feat = feat + self.conv_body(self.body(feat))
-        for conv in [self.conv_up1, self.conv_up2] + ([self.conv_up3] if self.scale == 8 else []):
+        for number in range(1, self.doublings + 1):
+            conv: nn.Module = getattr(self, f"conv_up{number}")
             feat = _leaky(conv(F.interpolate(feat, scale_factor=2, mode="nearest")))
         return self.conv_last(_leaky(self.conv_hr(feat))).float()
 
@@ -97,13 +101,12 @@ def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2, inplace=True)
 
 
-def _reach(scale: int, *, body_radius: int) -> int:
+def _reach(folding: int, doublings: int, *, body_radius: int) -> int:
     """Walk from each output pixel of one feature cell back to the source, outermost taps only.
 
     `body_radius` is in feature cells. The two halves of a doubled pixel see different neighbours, so no formula
     by layer count is exact.
     """
-    folding, doublings = UNSHUFFLE[scale], UPSAMPLINGS[scale]
     cell = 2**doublings  # output pixels of one feature cell
     farthest = 0
     for position in range(cell):

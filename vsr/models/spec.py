@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vsr.errors import ModelError
 
-Architecture = Literal["compact", "rrdb", "rrdb_shuffle", "srresnet", "srcnn"]
+Architecture = Literal["compact", "rrdb", "rrdb_shuffle", "srresnet", "srcnn", "other"]
 HEADER_KEY = "vsr.model_spec"
 
 
@@ -21,8 +21,9 @@ class ModelSpec:
     depth: int  # inner convolutions of "compact" and "srcnn", residual blocks of the others
     num_grow: int | None = None  # "rrdb" and "rrdb_shuffle" only: channels each dense convolution adds
     act: str | None = None  # "compact" only: prelu, relu or leakyrelu
+    kind: str | None = None  # "other" only: the architecture in spandrel's words; num_feat and depth are then 0
     tanh: bool | None = None  # "srresnet" only: whether it works on [-1, 1] and ends in a Tanh
-    reach: int  # source pixels to each side that an output pixel depends on, exactly
+    reach: int  # source pixels to each side that an output pixel depends on, exactly; for "other" a guess
     multiple: int  # input sizes must be multiples of this
     licence: str = "unknown"
     trained_on: str = "unknown"
@@ -60,6 +61,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], bool]] = {  # field -> (types in JSON,
     "depth": ((int,), True),
     "num_grow": ((int, type(None)), False),
     "act": ((str, type(None)), False),
+    "kind": ((str, type(None)), False),
     "tanh": ((bool, type(None)), False),
     "reach": ((int,), True),
     "multiple": ((int,), True),

@@ -15,7 +15,7 @@ from vsr.engine.tune import available_cores, choose_device, fast_types
 from vsr.errors import ConfigError, MediaError, ModelError
 from vsr.models.build import build, initialise
 from vsr.models.checkpoint import load_model
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 from vsr.models.store import find
 from vsr.preset import load_degradation
 from vsr.train.draw import sample_generator
@@ -165,7 +165,7 @@ def type_of(precision: Precision, plan: Plan) -> torch.dtype:
     return plan.dtype if precision == "auto" else TYPES[precision]
 
 
-def new_generator(training: Training) -> tuple[Network, str]:
+def new_generator(training: Training) -> tuple[Trainable, str]:
     """The network a run begins with, and a note on where its weights come from.
 
     Raises ConfigError when the settings fit no architecture, ModelError when `init` is of another one.
@@ -199,7 +199,7 @@ def load_perceptual(path: Path, losses: Losses) -> tuple[Perceptual, str]:
         return Perceptual.load(path, distance=losses.perceptual_distance), f"{e}; the file's usual layers are taken"
 
 
-def take_over(net: Network, state: dict[str, torch.Tensor], source: str) -> str:
+def take_over(net: Trainable, state: dict[str, torch.Tensor], source: str) -> str:
     """Copy what fits by name and shape; gives a note on what did not. Raises ModelError when less than half fits."""
     own = net.state_dict()
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}

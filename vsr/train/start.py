@@ -98,7 +98,7 @@ def plan_run(
     """
     folder = RunFolder(out)
     plan = prepare(*settings, order, team=team or Team(), out=out)
-    if not folder.has_begun:
+    if not folder.has_begun and not start:
         notes = _fetch_beginning(plan.training.generator.init, is_trial=order.is_trial, tell=tell, cancel=cancel)
         plan = replace(plan, notes=(*plan.notes, *notes))
     resolved = (plan.training, settings[1])
