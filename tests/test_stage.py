@@ -2,9 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
 import pytest
 
+from vsr import stage as module
 from vsr.errors import Cancelled
 from vsr.stage import Cancel, Stage, ordered_map
 
@@ -140,3 +143,16 @@ def test_ordered_map_raises_what_the_work_raises_even_a_timeout():
 
     with pytest.raises(TimeoutError, match="mine"):
         list(ordered_map(work, range(5), workers=2, cancel=Cancel()))
+
+
+def test_work_that_ends_as_its_wait_does_is_not_lost():
+    """A busy machine may finish it between the end of the wait and the look at whether it is done."""
+
+    class JustInTime(Future):
+        def result(self, timeout=None):
+            if timeout is not None:
+                self.set_result("made")
+                raise FutureTimeout
+            return super().result()
+
+    assert module._result(JustInTime(), Cancel()) == "made"

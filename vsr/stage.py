@@ -156,5 +156,5 @@ def _result(future: Future[B], cancel: Cancel) -> B:
         try:
             return future.result(timeout=_POLL)
         except FutureTimeout:
-            if future.done():  # the work itself raised a TimeoutError
-                raise
+            if future.done():  # between the two, or the work itself raised a TimeoutError
+                return future.result()
