@@ -1,10 +1,14 @@
 """Fetching a file: every way in which the network, the server or the disk lets one down."""
 
+import errno
 import hashlib
 import multiprocessing
+import os
 import random
+import re
 import shutil
 import socket
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -73,8 +77,9 @@ def test_a_file_arrives_whole_under_its_name_and_nothing_else_stays_but_the_lock
 @pytest.mark.parametrize("tells_length", [True, False])
 def test_a_file_of_unknown_size_arrives_too(server, dst, tells_length):
     server.tells_length = tells_length
-    fetch(server, dst, size=None)
+    told = fetch(server, dst, size=None)
     assert dst.read_bytes() == CONTENT
+    assert told[-1] == DownloadEvent(file="net.pth", received=len(CONTENT), total=len(CONTENT))
 
 
 def test_a_file_with_another_hash_never_gets_the_name(server, dst):
@@ -247,25 +252,28 @@ def test_a_process_that_was_killed_leaves_no_lock(server, dst):
     assert dst.read_bytes() == CONTENT
 
 
-def test_a_full_disk_is_told_and_leaves_no_name(server, dst):
+def test_a_disk_without_locks_is_written_to_all_the_same(server, dst, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(module.FileLock, "acquire", refused)
+    fetch(server, dst)
+    assert dst.read_bytes() == CONTENT
+
+
+def test_a_full_disk_stops_it_and_leaves_no_name(server, dst):
     dst.parent.mkdir()
     part_of(dst).symlink_to("/dev/full")
-    with pytest.raises(DownloadError, match=r"models: the disk is full; make room and run the same command"):
+    with pytest.raises(OSError, match="No space left"):
         fetch(server, dst)
     assert not dst.exists()
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_first_byte(server, dst, monkeypatch):
+def test_a_disk_that_is_too_small_stops_it_before_the_first_byte(server, dst, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
-    with pytest.raises(DownloadError, match="the disk is full"):
+    with pytest.raises(OSError, match="No space left"):
         fetch(server, dst)
     assert not part_of(dst).exists()
-
-
-def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="cannot be written: Not a directory"):
-        fetch(server, tmp_path / "file" / "models" / "net.pth")
 
 
 def test_a_stop_is_heard_at_once_and_what_arrived_is_kept(server, dst, monkeypatch):
@@ -292,3 +300,22 @@ def test_a_stop_is_heard_at_once_and_what_arrived_is_kept(server, dst, monkeypat
 def test_no_address_at_all_is_told(server, dst, url):
     with pytest.raises(DownloadError, match=r"^[^\n]+$"):
         fetch(server, dst, url)
+
+
+def test_a_bar_in_bytes_is_shown_on_a_terminal_from_what_was_there_on(server, dst, monkeypatch, capsys):
+    from vsr.cli.show import display
+
+    begun(dst, CONTENT[:150_000])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with display(quiet=False, as_json=False) as tell:
+        download([f"{server.url}/net.pth"], dst, sha256=SHA256, tell=tell, cancel=Cancel())
+        tell(NoteEvent(message="done"))
+    shown = capsys.readouterr().err
+    assert re.search(r"net\.pth:  50%\|.*150k/300k", shown)
+    assert shown.splitlines()[-1].strip() == "note: done"  # the bar is gone
+
+
+@pytest.mark.parametrize(("said", "is_off"), [("1", True), ("yes", True), ("", False), ("0", False), ("False", False)])
+def test_the_environment_may_keep_vsr_off_the_network(said, is_off, monkeypatch):
+    monkeypatch.setenv("VSR_OFFLINE", said)
+    assert module.is_offline() == is_off

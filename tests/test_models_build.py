@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from vsr.errors import ConfigError
 from vsr.models.build import CHOICES, build, initialise
 from vsr.models.checkpoint import load_model, save_model
-from vsr.models.network import Network, describe
+from vsr.models.network import Trainable, describe
 from vsr.models.srcnn import SRCNN
 from vsr.models.srresnet import Doubling
 
 each_architecture = pytest.mark.parametrize("arch", CHOICES)
 
 
-def small(arch: str, scale: int = 4) -> Network:
+def small(arch: str, scale: int = 4) -> Trainable:
     takes = CHOICES[arch].takes
     depth, num_grow = 2 if "depth" in takes else None, 4 if "num_grow" in takes else None
     return build(arch, scale=scale, num_feat=16, depth=depth, num_grow=num_grow)

@@ -1,6 +1,7 @@
 """Networks of other architectures: those that spandrel reads run, those that it does not are one line."""
 
 import sys
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from vsr.cli import run
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ModelError
 from vsr.loading import load
+from vsr.models.about import about
 from vsr.models.checkpoint import load_model
 from vsr.models.other import MAX_INDEX
 
@@ -105,15 +107,20 @@ def test_its_architecture_scale_size_rules_and_licence_are_shown(tmp_path, capsy
     assert shown["licence"].startswith("unknown")
 
 
-def test_size_rules_are_kept_by_padding(tmp_path):
+def test_size_rules_are_shown_and_kept_by_padding(tmp_path):
     from spandrel.architectures.DAT import DAT
+    from spandrel.architectures.SAFMN import SAFMN
 
-    torch.manual_seed(0)
-    net = DAT(img_size=64, split_size=[2, 4], depth=[2], embed_dim=12, num_heads=[2], upscale=2, img_range=1.0)
-    _, spec = load_model(saved(tmp_path / "dat.pth", net.state_dict()))
-    assert (spec.scale, spec.kind is not None and spec.kind.startswith("DAT")) == (2, True)
-    upscaler = load(tmp_path / "dat.pth", device="cpu", precision="fp32")
-    assert upscaler(torch.rand(1, 3, 9, 7)).shape == (1, 3, 18, 14)
+    with warnings.catch_warnings(action="ignore"):  # spandrel's own
+        dat = DAT(img_size=64, split_size=[2, 4], depth=[2], embed_dim=32, num_heads=[2], upscale=2, img_range=1.0)
+    safmn = SAFMN(dim=16, n_blocks=1, upscaling_factor=2)
+    for net, rule, multiple in ((dat, "pictures of any size, at least 16 pixels", 1), (safmn, "multiples of 8", 8)):
+        path = saved(tmp_path / f"{type(net).__name__}.pth", net.state_dict())
+        assert rule in dict(about(str(path)))["takes"]
+        upscaler = load(path, device="cpu", precision="fp32")
+        assert (upscaler.spec.kind or "").startswith(type(net).__name__)
+        assert upscaler.spec.multiple == multiple
+        assert upscaler(torch.rand(1, 3, 9, 7)).shape == (1, 3, 18, 14)
 
 
 def test_networks_of_gray_pictures_are_refused(tmp_path):

@@ -208,6 +208,14 @@ def test_pull_fetches_once_and_tells_where(folder, server, published, capsys):
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize(
+    "typed", ["realesrgan_x4plus", "REALESRGAN_X4PLUS", "RealESRGAN-x4plus", "RealESRGAN_x4plus.pth"]
+)
+def test_the_nearest_name_is_said_however_it_is_typed(typed, folder):
+    with pytest.raises(ModelError, match=f"model '{typed}': no such name or file; did you mean RealESRGAN_x4plus, or"):
+        find(typed)
+
+
 def test_pull_of_an_unknown_name_fetches_nothing(folder, server, capsys):
     assert run(["models", "pull", "realesr-animevideov3", "realesr-animevideov2"]) == 1
     assert "did you mean realesr-animevideov3" in capsys.readouterr().err
@@ -236,6 +244,22 @@ def require_by_hand(message: str, published: Published, folder: Path) -> None:
     assert "\n" not in message
     for word in (published.url, published.sha256, str(folder), "by hand"):
         assert word in message
+
+
+@pytest.mark.parametrize("command", [["pull", "realesr-animevideov3"], ["add", "URL", "--sha256", "HASH"]])
+@pytest.mark.parametrize("fault", ["full", "in the way"])
+def test_a_disk_that_refuses_is_told_with_what_to_do(command, fault, folder, server, published, capsys):
+    if fault == "full":
+        folder.mkdir()
+        for name in (published.file, "own.pth"):
+            (folder / f".{name}.part").symlink_to("/dev/full")
+        said = "the disk is full; make room and run the same command"
+    else:
+        folder.touch()
+        said = "cannot be written: File exists; set VSR_MODELS to another folder"
+    words = {"URL": f"{server.url}/own.pth", "HASH": published.sha256}
+    assert run(["models", *(words.get(word, word) for word in command), "-q"]) == 1
+    assert capsys.readouterr().err == f"vsr: {folder}: {said}\n"
 
 
 def test_mirrors_are_asked_first_and_the_official_address_last(folder, server, published, monkeypatch):

@@ -454,6 +454,16 @@ def test_an_init_of_another_architecture_is_refused_with_what_differs(refused, t
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_has_begun_needs_its_first_weights_no_more(train, tmp_path):
+    train("-q", "--stage", "net", out=tmp_path / "a")
+    init = (tmp_path / "a" / "model.safetensors").rename(tmp_path / "init.safetensors")
+    assert train("--stage", "net", "--set", f"generator.init={init}")[0] == 0
+    init.unlink()
+    status, _, err = train("--stage", "net", "--set", f"generator.init={init}")
+    assert (status, "from scratch" in err) == (0, False)
+    assert f"model '{init}': no such name or file" in train("--set", f"generator.init={init}", out=tmp_path / "new")[2]
+
+
 def test_a_folder_where_a_file_is_refuses(refused, tmp_path):
     (tmp_path / "file").write_text("")
     assert refused(out=tmp_path / "file" / "run") == (

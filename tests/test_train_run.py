@@ -292,7 +292,7 @@ def test_weights_of_another_architecture_are_refused_with_what_differs(pictures,
         run(pictures, tmp_path / "wide", wide)
 
 
-def test_an_unknown_init_is_said_and_training_begins_from_scratch(pictures, tmp_path):
+def test_an_init_that_is_not_at_hand_is_said_and_training_begins_from_scratch(pictures, tmp_path):
     notes = []
     generator = replace(TINY.generator, init="RealESRGAN_x4plus")
     run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vsr.disk import sync_folder, why_not_written
+from vsr.disk import sync_folder
 from vsr.errors import DownloadError
 from vsr.events import DownloadEvent, NoteEvent
 from vsr.stage import Cancel
@@ -22,7 +22,14 @@ PATIENCE = 20.0  # seconds of silence
 _ATTEMPTS = 3  # that bring nothing new, in a row
 _PAUSE = 0.5  # seconds before the second attempt, twice as long before each further one
 
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # what some network disks answer
+
 Tell = Callable[[DownloadEvent | NoteEvent], None]
+
+
+def is_offline() -> bool:
+    """Whether the environment keeps vsr off the network: VSR_OFFLINE is set, and neither to 0 nor to no."""
+    return os.environ.get("VSR_OFFLINE", "").lower() not in ("", "0", "no", "false", "off")
 
 
 def download(
@@ -32,21 +39,17 @@ def download(
 
     What arrived stays beside it under a temporary name when this is broken off, and is gone on from the next time.
     While another process fetches the same file this one waits, and then finds it. `size` is in bytes.
-    Raises DownloadError with the reasons, without saying what to do.
+    Raises DownloadError with each address's reason, without saying what to do, and OSError when the disk is at fault.
     """
-    try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(dst, tell, cancel):
-            if not dst.exists():
-                _from_any(urls, dst, sha256=sha256, size=size, tell=tell, cancel=cancel)
-    except OSError as e:
-        reason = why_not_written(e, f"cannot be written: {e.strerror or e}")
-        raise DownloadError(f"{dst.parent}: {reason}") from e
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(dst, tell, cancel):
+        if not dst.exists():
+            _from_any(urls, dst, sha256=sha256, size=size, tell=tell, cancel=cancel)
 
 
 @contextmanager
 def _alone(dst: Path, tell: Tell, cancel: Cancel) -> Iterator[None]:
-    """Hold the lock of this file; the system frees it however a process ends."""
+    """Hold the lock of this file, where its disk has locks; the system frees it however a process ends."""
     lock, is_told = FileLock(dst.with_name(f".{dst.name}.lock")), False
     while True:
         cancel.check()
@@ -57,6 +60,10 @@ def _alone(dst: Path, tell: Tell, cancel: Cancel) -> Iterator[None]:
             if not is_told:
                 tell(NoteEvent(message=f"{dst.name}: another process is fetching it; waiting for that"))
                 is_told = True
+        except OSError as e:
+            if e.errno not in _NO_LOCKS:
+                raise
+            break
     try:
         yield
     finally:
@@ -127,7 +134,9 @@ def _receive(url: str, part: Path, *, start: int, file: str, size: int | None, t
                 tell(DownloadEvent(file=file, received=received, total=total))
             written.flush()
             os.fsync(written.fileno())
-    if total is not None and received < total:
+    if total is None:
+        tell(DownloadEvent(file=file, received=received, total=received))
+    elif received < total:
         raise BrokenTransferError(f"breaks off after {received} of {total} bytes")
 
 

@@ -40,15 +40,17 @@ def list_models(*, markdown: bool) -> None:
     Example:
       vsr models list
     """
-    from vsr.models.about import listed, page
+    from vsr.models.about import explained, listed, page
     from vsr.models.store import entries
     from vsr.places import models_folder
 
     if markdown:
         click.echo(page(), nl=False)
         return
-    _echo_table(listed(entries()))
-    click.echo(f"\nkept in {models_folder()}")
+    found = entries()
+    _echo_table(listed(found))
+    click.echo()
+    _echo_table([*explained(found), ("kept in", str(models_folder()))])
 
 
 @models.command()

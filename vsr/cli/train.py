@@ -49,6 +49,7 @@ samples/, plots/, log.jsonl, config.toml.
 @click.option("--compile", "is_compiled", is_flag=True, help="Compile the network: faster, after a slow start.")
 @click.option("--export", "exports", multiple=True, type=click.Choice(["pth"]), help="Write model.pth for other tools.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the settings, and stop.")
+@click.option("--offline", is_flag=True, help="Fetch no weights.")
 @click.option("--smoke", is_flag=True, help="Small networks, crops and lengths: a minute through every stage.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Tell all as JSON on stdout, one object a line.")
@@ -69,6 +70,7 @@ def train(
     is_compiled: bool,
     exports: tuple[str, ...],
     dry_run: bool,
+    offline: bool,
     smoke: bool,
     quiet: bool,
     as_json: bool,
@@ -97,6 +99,7 @@ def train(
             is_compiled=is_compiled,
             is_smoke=smoke,
             is_trial=dry_run,
+            is_offline=offline,
         )
         with Team.join(on_cpu=device == "cpu") as team:
             folder = out or Path("runs") / Path(preset).stem

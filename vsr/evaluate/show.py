@@ -12,6 +12,7 @@ from vsr.download import Tell
 from vsr.errors import ConfigError
 from vsr.evaluate.methods import Method, load_methods
 from vsr.evaluate.sheet import most_detailed
+from vsr.events import NoteEvent
 from vsr.io.images import read_rgb
 from vsr.io.sheet import Cell, contact_sheet
 
@@ -39,6 +40,9 @@ def show(
     source = torch.from_numpy(read_rgb(picture).copy()).permute(2, 0, 1)
     rows, columns = _window(source, crop, at)
     methods = load_methods(["bicubic", *names], scale=scale, device=device, offline=offline, tell=tell)
+    for method in methods:
+        if method.note and tell:
+            tell(NoteEvent(message=method.note))
     cells = [Cell(picture=_enlarged(method, source, rows, columns, scale), caption=method.name) for method in methods]
     return contact_sheet(cells, columns=min(_COLUMNS, len(cells)))
 

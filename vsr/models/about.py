@@ -17,6 +17,8 @@ _SAID = {
     "present": "the published file, verified",
     "saved again": "not the published file, but its very tensors, saved again by another tool",
     "added": "added by hand, verified",
+    "available": "fetched when it is first used, or by `vsr models pull`",
+    "foreign": "another file bears the name; `vsr models info` says more",
 }
 _PAGE = """# Models by name
 
@@ -33,8 +35,8 @@ MFLOP are millions of multiplications and additions for one pixel of the source:
 `vsr upscale --denoise S` runs `realesr-general-x4v3` with the share S and its twin `realesr-general-wdn-x4v3` with the
 rest: every weight is S times the one plus (1 - S) times the other, as the official tool does it. 1 removes most noise,
 0 least. Of noise with a deviation of 10/255 on a flat grey, S = 0 leaves 4.3, 0.5 leaves 1.5 and 1 leaves 1.3: nearly
-all of the way lies below 0.5. Without `--denoise` nothing is mixed. `--mix A:0.7,B:0.3` mixes any networks of one shape;
-what has been mixed, and how, is part of what a finished output is known by.
+all of the way lies below 0.5. Without `--denoise` nothing is mixed. `--mix A:0.7,B:0.3` mixes any networks of one
+shape; what has been mixed, and how, is part of what a finished output is known by.
 
 ## Other files
 
@@ -118,7 +120,8 @@ def listed(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("name", "is", "scale", "size", "speed", "licence", "for")]
     for entry in entries:
         row = EMBEDDED.get(entry.name) or entry.published
-        size = _megabytes(entry.path.stat().st_size) if entry.published is None else _size(entry.published)
+        awaited = entry.published if entry.state == "available" else None
+        size = _size(awaited) if awaited else _megabytes(entry.path.stat().st_size)
         if row is not None:
             rows.append((entry.name, entry.state, f"x{row.scale}", size, row.speed, row.licence, row.purpose))
         elif entry.state == "foreign":
@@ -126,6 +129,12 @@ def listed(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         else:
             rows.append((entry.name, entry.state, *_measured(entry.path, size)))
     return rows
+
+
+def explained(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """What the states in that table mean."""
+    shown = {entry.state for entry in entries}
+    return [(state, said) for state, said in _SAID.items() if state in shown]
 
 
 def _measured(path: Path, size: str) -> tuple[str, str, str, str, str]:

@@ -1,17 +1,16 @@
 """Weights of one's own, or of others, put into the folder models are kept in and known by a name from then on."""
 
-import os
 import re
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vsr.disk import whole_file, why_not_written
-from vsr.download import Tell, download
+from vsr.disk import whole_file
+from vsr.download import Tell, download, is_offline
 from vsr.errors import ConfigError, DownloadError, ModelError
 from vsr.models.catalog import EMBEDDED, PUBLISHED
 from vsr.models.checkpoint import load_model
-from vsr.models.store import Entry, file_hash, look_up, note_of
+from vsr.models.store import Entry, file_hash, look_up, not_written, note_of
 from vsr.places import models_folder
 from vsr.stage import Cancel
 
@@ -47,7 +46,7 @@ def add(
     if is_url:
         if wanted is None:
             raise ConfigError(f"{file_or_url}: fetched with its hash only; give --sha256 from a source you trust")
-        if offline or os.environ.get("VSR_OFFLINE"):
+        if offline or is_offline():
             raise ModelError(f"{file_or_url}: the network is not to be asked; fetch it elsewhere, then add the file")
         _fetch(file_or_url, dst, sha256=wanted, tell=tell, cancel=cancel or Cancel())
     else:
@@ -65,6 +64,8 @@ def _fetch(url: str, dst: Path, *, sha256: str, tell: Tell, cancel: Cancel) -> N
         download([url], dst, sha256=sha256, tell=tell, cancel=cancel)
     except DownloadError as e:
         raise ModelError(f"cannot be fetched: {e}; check the address and the hash") from e
+    except OSError as e:
+        raise not_written(dst.parent, e) from e
     try:
         load_model(dst)
     except ModelError:
@@ -87,7 +88,7 @@ def _copy(src: Path, dst: Path, *, sha256: str | None) -> str:
         with whole_file(dst) as part:
             shutil.copyfile(src, part)
     except OSError as e:
-        raise _not_written(dst, e) from e
+        raise not_written(dst, e) from e
     return found
 
 
@@ -97,9 +98,4 @@ def _write_note(name: str, line: str) -> None:
         with whole_file(note) as part:
             part.write_text(line, encoding="utf-8")
     except OSError as e:
-        raise _not_written(note, e) from e
-
-
-def _not_written(path: Path, error: OSError) -> ModelError:
-    otherwise = f"cannot be written: {error.strerror}; set VSR_MODELS to another folder"
-    return ModelError(f"{path}: {why_not_written(error, otherwise)}")
+        raise not_written(note, e) from e

@@ -1,6 +1,7 @@
 """Networks of other architectures, through spandrel, which knows some fifty of them (the extra `models`)."""
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -57,7 +58,8 @@ def read_other(state: dict[str, Tensor]) -> OtherNet:
     if any(int(number) > MAX_INDEX for key in state for number in re.findall(r"\d+", key, re.ASCII)):
         raise ModelError("counts more layers than any network has; the file is damaged, take another")
     try:
-        found = ModelLoader("cpu").load_from_state_dict({key: _wide(tensor) for key, tensor in state.items()})
+        with warnings.catch_warnings(action="ignore"):  # of torch, on how those networks are written
+            found = ModelLoader("cpu").load_from_state_dict({key: _wide(tensor) for key, tensor in state.items()})
     except UnsupportedModelError as e:
         raise ModelError("spandrel does not know it, either; give another file") from e
     except Exception as e:  # its architectures take for granted that what looks like them is them

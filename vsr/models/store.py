@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr.download import Tell, download
+from vsr.disk import why_not_written
+from vsr.download import Tell, download, is_offline
 from vsr.errors import ConfigError, DownloadError, ModelError
 from vsr.events import NoteEvent
 from vsr.models.catalog import EMBEDDED, PUBLISHED, Published
@@ -21,6 +22,10 @@ _NOTE = ".sha256"  # after the name of a model that was added
 # embedded: in the package. present: the very file that was published. saved again: another file, the same tensors.
 # added: by `vsr models add`, with its hash. available: to be fetched. foreign: another file bears the name.
 State = Literal["embedded", "present", "saved again", "added", "available", "foreign"]
+
+
+class AbsentModelError(ModelError):
+    """A published model is not here, and cannot be fetched or must not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +42,9 @@ class Entry:
 def find(name_or_path: str, *, offline: bool = False, tell: Tell | None = None, cancel: Cancel | None = None) -> Path:
     """The weights file of a known name, fetched and verified if need be, or else the file at that path.
 
-    Raises ModelError, one line: no such name or file; a file that bears a name and is another; or it cannot be fetched,
-    with the address, the hash and the folder to put it in by hand. With `offline`, or where the environment sets
-    VSR_OFFLINE, nothing is asked of the network.
+    Raises ModelError, one line: no such name or file; a file that bears a name and is another. Raises AbsentModelError,
+    with the address, the hash and the folder to put it in by hand, when it cannot be fetched. With `offline`, or where
+    the environment sets VSR_OFFLINE, nothing is asked of the network.
     """
     entry = look_up(name_or_path)
     if entry is None:
@@ -60,8 +65,8 @@ def fetch(
 ) -> None:
     """Put a published file into the folder models are kept in, after one line that says so. Raises as `find` does."""
     folder = models_folder()
-    if offline or os.environ.get("VSR_OFFLINE"):
-        raise ModelError(_by_hand(published, folder, "is not here, and the network is not to be asked"))
+    if offline or is_offline():
+        raise AbsentModelError(_by_hand(published, folder, "is not here, and the network is not to be asked"))
     told = tell or (lambda _: None)
     size = "" if published.size is None else f"{published.size / 1e6:.1f} MB "
     told(NoteEvent(message=f"{published.name}: is not here yet; fetching {size}from {published.url} into {folder}"))
@@ -75,7 +80,9 @@ def fetch(
             cancel=cancel or Cancel(),
         )
     except DownloadError as e:
-        raise ModelError(_by_hand(published, folder, f"cannot be fetched: {e}")) from e
+        raise AbsentModelError(_by_hand(published, folder, f"cannot be fetched: {e}")) from e
+    except OSError as e:
+        raise not_written(folder, e) from e
 
 
 def require_name(name: str) -> None:
@@ -165,10 +172,16 @@ def _foreign(entry: Entry) -> str:
 
 
 def _unknown(name: str) -> str:
-    known = [*EMBEDDED, *PUBLISHED, *_added()]
-    near = difflib.get_close_matches(name, known, n=1)
-    said = f"did you mean {near[0]}" if near else f"known names: {', '.join(known)}"
+    known = {one.lower(): one for one in (*EMBEDDED, *PUBLISHED, *_added())}
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    said = f"did you mean {known[near[0]]}" if near else f"known names: {', '.join(known.values())}"
     return f"model {name!r}: no such name or file; {said}, or give the path of a weights file"
+
+
+def not_written(path: Path, error: OSError) -> ModelError:
+    """The line for a file or folder of this store that the disk refuses."""
+    otherwise = f"cannot be written: {error.strerror or error}; set VSR_MODELS to another folder"
+    return ModelError(f"{path}: {why_not_written(error, otherwise)}")
 
 
 def note_of(name: str) -> Path:

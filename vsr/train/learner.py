@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vsr.engine.upscaler import is_out_of_memory
 from vsr.errors import ConfigError, VsrError
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 from vsr.train.adversarial import Adversarial
 from vsr.train.checkpointing import Statistics, checkpointed, statistics_kept
 from vsr.train.losses import PixelKind, ldl, pixel_loss, total_variation
@@ -50,7 +50,7 @@ class Learner:
     """
 
     def __init__(
-        self, net: Network, judge: nn.Module | None, stage: Stage, lengths: Lengths, setting: Setting, team: Team
+        self, net: Trainable, judge: nn.Module | None, stage: Stage, lengths: Lengths, setting: Setting, team: Team
     ) -> None:
         self.net = net.to(setting.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
         self.averaged = copy.deepcopy(self.net).requires_grad_(False).eval() if stage.ema else self.net
@@ -353,7 +353,7 @@ class Learner:
         return int(np.random.SeedSequence(path, spawn_key=(2,)).generate_state(1)[0])
 
 
-def _forward_of(net: Network, setting: Setting) -> Callable[[Tensor], Tensor]:
+def _forward_of(net: Trainable, setting: Setting) -> Callable[[Tensor], Tensor]:
     """How the network is run in training. Raises ConfigError for what does not go together."""
     if setting.is_checkpointed and setting.is_compiled:
         raise ConfigError("generator.checkpointing: does not go with --compile; leave one of them out")

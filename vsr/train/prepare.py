@@ -16,7 +16,7 @@ from vsr.errors import ConfigError, MediaError, ModelError
 from vsr.models.build import build, initialise
 from vsr.models.checkpoint import load_model
 from vsr.models.network import Trainable
-from vsr.models.store import find
+from vsr.models.store import AbsentModelError, find
 from vsr.preset import load_degradation
 from vsr.train.draw import sample_generator
 from vsr.train.material import Footage, Pair, Still
@@ -46,6 +46,7 @@ class Order:
     is_compiled: bool = False
     is_smoke: bool = False
     is_trial: bool = False  # nothing is fetched or written
+    is_offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +166,10 @@ def type_of(precision: Precision, plan: Plan) -> torch.dtype:
     return plan.dtype if precision == "auto" else TYPES[precision]
 
 
-def new_generator(training: Training) -> tuple[Trainable, str]:
-    """The network a run begins with, and a note on where its weights come from.
+def untrained(training: Training) -> Trainable:
+    """The network of a run with the weights that nothing has changed yet.
 
-    Raises ConfigError when the settings fit no architecture, ModelError when `init` is of another one.
+    Raises ConfigError when the settings fit no architecture.
     """
     wanted = training.generator
     net = build(
@@ -182,12 +183,21 @@ def new_generator(training: Training) -> tuple[Trainable, str]:
         kernels=wanted.kernels,
     )
     initialise(net, sample_generator(training.seed, 1))
-    if not wanted.init:
+    return net
+
+
+def new_generator(training: Training) -> tuple[Trainable, str]:
+    """The network that a new run begins with, and a note on where its weights come from.
+
+    Raises as `untrained` does, and ModelError when `init` is unknown, damaged or of another architecture.
+    """
+    net, init = untrained(training), training.generator.init
+    if not init:
         return net, ""
     try:
-        path = find(wanted.init, offline=True)  # `plan_run` has fetched what can be fetched
-    except ModelError:
-        return net, f"init = {wanted.init}: not at hand; training begins from scratch"
+        path = find(init, offline=True)  # `plan_run` has fetched what can be fetched
+    except AbsentModelError:
+        return net, f"init = {init}: not at hand; training begins from scratch"
     return net, take_over(net, load_model(path)[0].state_dict(), str(path))
 
 
@@ -219,7 +229,7 @@ def take_over(net: Trainable, state: dict[str, torch.Tensor], source: str) -> st
 
 def state_bytes(training: Training) -> int:
     """What a saved state takes, about."""
-    net, _ = new_generator(replace(training, generator=replace(training.generator, init="")))
+    net = untrained(training)
     own = 4 * ADAM_COPIES * sum(p.numel() for p in net.parameters())
     judges = [s.discriminator.num_feat for s in training.stages if s.discriminator]
     return own + (4 * 3 * 1100 * max(judges) ** 2 if judges else 0)
@@ -294,9 +304,9 @@ def _perceptual(training: Training, order: Order) -> tuple[Path | None, Training
     if order.is_smoke:
         return None, _without_perceptual(training), ["no perceptual weights are found: that loss is left out"]
     folder = default_folders()[0]
-    if order.is_trial:
+    if order.is_trial and not order.is_offline:
         return None, None, [f"perceptual weights are not at hand: {URL} will be fetched into {folder}"]
-    return download(folder), None, []
+    return download(folder, offline=order.is_offline), None, []
 
 
 def _without_perceptual(training: Training) -> Training:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr.errors import ConfigError, ModelError
-from vsr.models.network import Network
+from vsr.models.network import Trainable
 from vsr.train.ahead import BatchesAhead
 from vsr.train.discriminators import Discriminator, build_discriminator, initialise, with_modern_keys
 from vsr.train.draw import sample_generator
@@ -29,7 +29,7 @@ from vsr.train.validate import Pair, validation_pairs
 from vsr.training import Training
 
 
-def new_learner(plan: Plan, index: int, net: Network, lengths: Lengths, team: Team) -> tuple[Learner, str]:
+def new_learner(plan: Plan, index: int, net: Trainable, lengths: Lengths, team: Team) -> tuple[Learner, str]:
     """The learner of a stage, and a note on its perceptual loss. Raises ConfigError when a crop fits no network."""
     stage = plan.training.stages[index]
     step_px = net.multiple * net.scale
@@ -119,7 +119,7 @@ def judged_by(plan: Plan, index: int) -> list[Pair]:
     )
 
 
-def for_any_size(net: Network) -> Callable[[Tensor], Tensor]:
+def for_any_size(net: Trainable) -> Callable[[Tensor], Tensor]:
     """`net` for pictures whose sides are no multiples of what it takes, as well: with edges repeated, then cut."""
 
     def run(low: Tensor) -> Tensor:

@@ -11,19 +11,19 @@ from pathlib import Path
 import torch
 
 from vsr.degradation import Degradation
-from vsr.errors import ConfigError, ModelError
+from vsr.errors import ConfigError
 from vsr.events import Event, NoteEvent
 from vsr.metrics.lpips import Lpips
 from vsr.metrics.weights import find_weights
 from vsr.models.catalog import PUBLISHED
 from vsr.models.checkpoint import load_model
-from vsr.models.store import find
+from vsr.models.store import AbsentModelError, find, look_up
 from vsr.places import models_folder
 from vsr.preset import load_training
 from vsr.stage import Cancel
 from vsr.train.config_file import as_toml, first_difference
 from vsr.train.plots import plots_possible
-from vsr.train.prepare import DIGEST_LENGTH, Order, Plan, load_perceptual, new_generator, prepare, take_over
+from vsr.train.prepare import DIGEST_LENGTH, Order, Plan, load_perceptual, new_generator, prepare, take_over, untrained
 from vsr.train.run_folder import RunFolder, State, load_state
 from vsr.train.schedule import Lengths, moving_groups
 from vsr.train.stage_parts import new_judge
@@ -99,13 +99,14 @@ def plan_run(
     folder = RunFolder(out)
     plan = prepare(*settings, order, team=team or Team(), out=out)
     if not folder.has_begun and not start:
-        notes = _fetch_beginning(plan.training.generator.init, is_trial=order.is_trial, tell=tell, cancel=cancel)
+        told = tell if team is None or team.is_first else None
+        notes = _fetch_beginning(plan.training.generator.init, order, tell=told, cancel=cancel)
         plan = replace(plan, notes=(*plan.notes, *notes))
     resolved = (plan.training, settings[1])
     if not folder.has_begun and folder.model.is_file():
         raise ConfigError(f"{out}: holds weights, but no states/last.pt to go on from; choose another --out")
     beginning = _beginning(start) if start and not folder.has_begun else None
-    _check_networks(plan, beginning, start)
+    _check_networks(plan, beginning, start, has_begun=folder.has_begun)
     if folder.has_begun:
         begun, damage = load_training(str(folder.config))
         difference = first_difference((_comparable(begun), damage), (_comparable(plan.training), settings[1]))
@@ -160,22 +161,26 @@ def export_pth(folder: RunFolder) -> Path:
 
 
 def _fetch_beginning(
-    init: str, *, is_trial: bool, tell: Callable[[Event], None] | None, cancel: Cancel | None
+    init: str, order: Order, *, tell: Callable[[Event], None] | None, cancel: Cancel | None
 ) -> list[str]:
     """Have the published weights at hand that training begins with; gives what to say where they are not."""
     if init not in PUBLISHED:
         return []
+    if order.is_trial and not order.is_offline:
+        entry = look_up(init)
+        is_absent = entry is not None and entry.state == "available"
+        return [f"init = {init}: is not here; a run fetches it from {PUBLISHED[init].url}"] if is_absent else []
     try:
-        find(init, offline=is_trial, tell=tell, cancel=cancel)
-    except ModelError as e:
+        find(init, offline=order.is_offline, tell=tell, cancel=cancel)
+    except AbsentModelError as e:
         return [f"init: {e}"]
     return []
 
 
-def _check_networks(plan: Plan, beginning: State | None, start: str) -> None:
+def _check_networks(plan: Plan, beginning: State | None, start: str, *, has_begun: bool) -> None:
     """Make every network once, before anything is written. Raises ConfigError or ModelError, one line."""
     training = plan.training
-    net, _ = new_generator(training)
+    net = untrained(training) if has_begun or start else new_generator(training)[0]
     if beginning is not None:
         learned = beginning["learner"]
         assert isinstance(learned, dict)
@@ -253,7 +258,7 @@ def _lpips(given: Sequence[Path], device: torch.device) -> Lpips | None:
 def described(run: Run) -> dict[str, str]:
     """What was found and what it takes, for people, by what it is about."""
     plan, training = run.plan, run.plan.training
-    net = new_generator(replace(training, generator=replace(training.generator, init="")))[0]
+    net = untrained(training)
     stages = [f"{stage.name} {_length(stage.length)}" for stage in training.stages]
     kind, decoded = str(plan.dtype).removeprefix("torch."), plan.decoded_bytes
     is_kept = decoded <= min(plan.room.free_memory, shared_bytes()) // 2

@@ -14,14 +14,14 @@ from vsr.errors import Cancelled, ConfigError, VsrError
 from vsr.events import NoteEvent, TrainEvent, ValidationEvent
 from vsr.metrics.lpips import Lpips
 from vsr.models.checkpoint import save_model
-from vsr.models.network import Network, describe
+from vsr.models.network import Trainable, describe
 from vsr.stage import Cancel
 from vsr.train.ahead import BatchesAhead
 from vsr.train.learner import Learner, Terms
 from vsr.train.material import stored
 from vsr.train.meter import Meter
 from vsr.train.plots import draw_plots
-from vsr.train.prepare import Plan, new_generator, take_over
+from vsr.train.prepare import Plan, new_generator, take_over, untrained
 from vsr.train.run_folder import RunFolder, State, load_state
 from vsr.train.schedule import Lengths
 from vsr.train.stage_parts import for_any_size, judged_by, new_learner, new_pool
@@ -72,12 +72,13 @@ class Trainer:
         Raises Cancelled when told to stop; then all is saved.
         """
         torch.set_num_threads(self._plan.threads)
-        net, note = new_generator(self._plan.training)
-        self._tell_if(note)
         begun = self._folder.state("last")
         if self._team.any(begun.is_file()) and not self._team.all(begun.is_file()):
             raise ConfigError(f"{self._folder.path}: not all processes see the same; give a folder that they share")
         state = load_state(begun) if begun.is_file() else None
+        is_new = state is None and beginning is None
+        net, note = new_generator(self._plan.training) if is_new else (untrained(self._plan.training), "")
+        self._tell_if(note)
         first = 0 if state is None else int(str(state["stage"]))
         if state is None and self._team.is_first:
             self._folder.keep_rows(0)  # of a run that was killed before it had a state
@@ -88,7 +89,7 @@ class Trainer:
             state = beginning = None
         self._export(net, self._folder.model)
 
-    def _run_stage(self, index: int, net: Network, state: State | None, beginning: State | None) -> Network:
+    def _run_stage(self, index: int, net: Trainable, state: State | None, beginning: State | None) -> Trainable:
         """Train one stage, from its beginning or from `state`; gives the network with the averaged weights."""
         stage, lengths = self._plan.training.stages[index], self._lengths[index]
         learner = self._learner(index, net)
@@ -169,12 +170,12 @@ class Trainer:
 
     # what a stage is made of
 
-    def _learner(self, index: int, net: Network) -> Learner:
+    def _learner(self, index: int, net: Trainable) -> Learner:
         learner, note = new_learner(self._plan, index, net, self._lengths[index], self._team)
         self._tell_if(note)
         return learner
 
-    def _take_over(self, net: Network, beginning: State) -> str:
+    def _take_over(self, net: Trainable, beginning: State) -> str:
         """Begin with another run's averaged weights."""
         learned = beginning["learner"]
         assert isinstance(learned, dict)
@@ -311,7 +312,7 @@ class Trainer:
             self._export(learner.averaged, self._folder.model)
         self._team.wait()
 
-    def _export(self, net: Network, path: Path) -> None:
+    def _export(self, net: Trainable, path: Path) -> None:
         if not self._team.is_first:
             return
         training = self._plan.training

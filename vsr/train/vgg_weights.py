@@ -1,12 +1,12 @@
 """Where the weights of the perceptual loss lie, and how they are fetched."""
 
-import os
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 
+from vsr.download import is_offline
 from vsr.errors import ConfigError
 from vsr.places import models_folder
 
@@ -32,13 +32,13 @@ def find_perceptual_weights(given: Path | None, folders: Sequence[Path]) -> Path
     return next((folder / name for folder in folders for name in NAMES if (folder / name).is_file()), None)
 
 
-def download(folder: Path) -> Path:
+def download(folder: Path, *, offline: bool = False) -> Path:
     """Fetch torchvision's VGG19, 548 MB, into `folder`, where its name appears only when it is whole.
 
     Raises ConfigError, which says how to get it by hand, when it cannot be had, cannot be written or has another hash.
     """
     dst = folder / NAMES[0]
-    if os.environ.get("VSR_OFFLINE"):
+    if offline or is_offline():
         raise _by_hand("the network is not to be asked", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
