@@ -309,6 +309,19 @@ def test_the_model_counts_by_its_weights(photos, settings, nearest, tmp_path):
     assert Run(photos, settings, model=str(copy)).counts == (0, 4, 0)
 
 
+def test_a_mixture_counts_by_its_weights_and_shares(photos, settings, nearest, tmp_path):
+    (tmp_path / "other.safetensors").write_bytes(nearest.read_bytes())
+
+    def mixed(share: float) -> Run:
+        mix = {str(nearest): share, str(tmp_path / "other.safetensors"): 1 - share}
+        return Run(photos, settings, model=None, mix=mix)
+
+    assert mixed(0.25).counts == (4, 0, 0)
+    assert np.array_equal(read_back(photos.with_name("photos_x2") / "a.png"), twice(slope(3)))
+    assert mixed(0.25).counts == (0, 4, 0)
+    assert mixed(0.5).counts == (4, 0, 0)
+
+
 def test_what_others_put_there_is_an_error_for_that_file(photos, settings):
     results = photos.with_name("photos_x2")
     (results / "sub").mkdir(parents=True)

@@ -12,11 +12,11 @@ import vsr
 from vsr.cli import run
 from vsr.cli.options import MIX, UNIT
 from vsr.errors import ConfigError, ModelError
-from vsr.loading import choose_shares
 from vsr.models.checkpoint import load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.models.mix import Part, mixed
 from vsr.models.network import describe
+from vsr.models.shares import choose_shares
 from vsr.models.srresnet import SRResNet
 from vsr.preset import load_preset, override
 from vsr.settings import UpscaleSettings

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import vsr
 from tests.file_server import serving
@@ -194,7 +195,7 @@ def test_a_name_is_fetched_at_first_use_after_one_line_that_says_so(folder, serv
     path = find(published.name, tell=told.append)
     assert path == folder / published.file
     assert [event.message for event in told if isinstance(event, NoteEvent)] == [
-        f"{published.name}: is not here yet; fetching 0.0 MB from {published.url} into {folder}"
+        f"{published.name}: is not here yet; fetching 12 kB from {published.url} into {folder}"
     ]
     asked = len(server.asked)
     assert find(published.name) == path
@@ -296,6 +297,19 @@ def test_a_clip_is_upscaled_by_a_name_that_was_not_there(folder, server, publish
     (folder / published.file).unlink()
     assert run(["upscale", str(clip), "--model", published.name, "--offline"]) == 1
     assert "the network is not to be asked" in capsys.readouterr().err
+
+
+def test_a_folder_is_upscaled_by_a_name_that_was_not_there_and_is_fetched_once(server, published, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name)
+    words = ["folder", str(tmp_path / "photos"), "--model", published.name, "--device", "cpu"]
+    assert run([*words, "--offline"]) == 1
+    assert "the network is not to be asked" in capsys.readouterr().err
+    assert not (tmp_path / "photos_x2").exists()
+    assert run(words) == 0
+    err = capsys.readouterr().err
+    assert (err.count("fetching"), "2 done" in err, len(server.asked)) == (1, True, 1)
 
 
 # Adding

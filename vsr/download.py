@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vsr.disk import sync_folder
+from vsr.disk import free_bytes, sync_folder
 from vsr.errors import DownloadError
 from vsr.events import DownloadEvent, NoteEvent
 from vsr.stage import Cancel
@@ -141,7 +140,8 @@ def _receive(url: str, part: Path, *, start: int, file: str, size: int | None, t
 
 
 def _require_room(part: Path, needed: int) -> None:
-    if shutil.disk_usage(part.parent).free < needed:
+    free = free_bytes(part.parent)
+    if free is not None and free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -1,9 +1,7 @@
 """From the name of a model to an upscaler that is ready on a device."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -18,21 +16,19 @@ from vsr.engine.tune import (
     default_overlap,
 )
 from vsr.engine.upscaler import Upscaler
-from vsr.errors import ConfigError
 from vsr.events import DownloadEvent, NoteEvent
 from vsr.models.catalog import PUBLISHED
 from vsr.models.checkpoint import load_model
 from vsr.models.mix import Part, mixed
 from vsr.models.other import OtherNet
+from vsr.models.shares import Shares
 from vsr.models.store import find
-from vsr.settings import Precision, UpscaleSettings, choose_model
+from vsr.settings import Precision
 from vsr.stage import Cancel
 
 log = logging.getLogger(__name__)
 
-Shares = Mapping[str, float]  # name or path -> share in the mixture; one alone has 1
 _LARGE_STILL = (4096, 4096)  # the picture that tiles are sized for when nothing nearer is known
-_DENOISER = "realesr-general-x4v3"  # what --denoise runs where no model is asked for
 
 
 def load(
@@ -89,29 +85,6 @@ def prepare(
     )
     upscaler = Upscaler(net, spec, device=where, dtype=dtype, overlap=default_overlap(spec))
     return upscaler, (why_device, why_precision)
-
-
-def choose_shares(settings: UpscaleSettings, scale: Fraction) -> Shares:
-    """The models that a run of this scale needs, and what share each has.
-
-    Raises ConfigError when --denoise is given with a model that has no twin.
-    """
-    if settings.mix:
-        return settings.mix
-    name = settings.model or choose_model(settings.models, scale, passes=settings.passes)
-    if settings.denoise is None:
-        return {name: 1.0}
-    if settings.model is None and _twin(name) is None:
-        name = _DENOISER
-    twin = _twin(name)
-    if twin is None:
-        raise ConfigError(f"denoise: {name} has no twin to be mixed with; leave --model out, or give {_DENOISER}")
-    shares = {name: settings.denoise, twin: 1 - settings.denoise}
-    return {name: share for name, share in shares.items() if share}
-
-
-def _twin(name: str) -> str | None:
-    return PUBLISHED[name].twin if name in PUBLISHED else None
 
 
 def _log(event: DownloadEvent | NoteEvent) -> None:

@@ -33,7 +33,8 @@ from vsr.io.probe import probe
 from vsr.io.sink import segment_muxer, try_to_open
 from vsr.io.tags import lost_tags
 from vsr.io.y4m import Y4M_CODEC, plan_y4m
-from vsr.loading import PRECISION_NAMES, choose_shares, prepare
+from vsr.loading import PRECISION_NAMES, prepare
+from vsr.models.shares import choose_shares
 from vsr.naming import container_of, default_container, numbered_source, output_path, partial_path
 from vsr.picture_journal import PictureJournal
 from vsr.pinned import pinned_by

@@ -32,7 +32,8 @@ from vsr.io.sheet import contact_sheet
 from vsr.io.still import FORMATS
 from vsr.io.still_read import open_still, read_pages
 from vsr.io.still_write import flat
-from vsr.loading import PRECISION_NAMES, choose_shares, prepare
+from vsr.loading import PRECISION_NAMES, prepare
+from vsr.models.shares import choose_shares
 from vsr.picture import Page, RenderedPage, Samples
 from vsr.preset import load_preset
 from vsr.settings import UpscaleSettings

@@ -6,17 +6,23 @@ from fractions import Fraction
 from pathlib import Path
 
 from vsr.errors import ConfigError, MediaError
+from vsr.events import Tell
 from vsr.folder.found import Found
 from vsr.folder.manifest import Row
 from vsr.folder.scan import Patterns
-from vsr.models.store import find
+from vsr.models.shares import choose_shares
+from vsr.models.store import file_hash, find
 from vsr.naming import mark
-from vsr.settings import CLIP_ONLY, DEFAULT_SCALE, STILL_ONLY, UpscaleSettings, choose_model
+from vsr.settings import CLIP_ONLY, DEFAULT_SCALE, STILL_ONLY, UpscaleSettings
+from vsr.stage import Cancel
 
 FOLDER_SCALE = Fraction(2)
 # Settings that say what may be done, not what the result is; the model goes in by its weights.
 _NOT_IN_RESULTS = frozenset(
-    {"overwrite", "allow_damaged", "max_pixels", "sheet", "models", "model", "restart", "finish_partial"}
+    {
+        *("overwrite", "allow_damaged", "max_pixels", "sheet", "models", "model", "mix", "denoise", "offline"),
+        *("restart", "finish_partial"),
+    }
 )
 
 
@@ -59,8 +65,13 @@ def make_job(
     patterns: Patterns,
     skip_existing: bool,
     retry_failed: bool,
+    tell: Tell,
+    cancel: Cancel,
 ) -> Job:
-    """Raises ConfigError and MediaError for folders that cannot be, ModelError for a model that is not there."""
+    """What is asked for, with its networks fetched where they are not here yet.
+
+    Raises ConfigError and MediaError for folders that cannot be, ModelError for a model that cannot be had.
+    """
     if skip_existing and stills.overwrite:
         raise ConfigError("skip_existing and overwrite: both given; give one of them")
     if not source.is_dir():
@@ -77,8 +88,8 @@ def make_job(
     return Job(
         source=where,
         output=target,
-        stills=_recipe(stills, CLIP_ONLY),
-        clips=None if clips is None else _recipe(_scaled(clips), STILL_ONLY),
+        stills=_recipe(stills, CLIP_ONLY, tell, cancel),
+        clips=None if clips is None else _recipe(_scaled(clips), STILL_ONLY, tell, cancel),
         patterns=patterns,
         skip_existing=skip_existing,
         retry_failed=retry_failed,
@@ -107,14 +118,12 @@ def _require_room(source: Path, target: Path) -> None:
         raise MediaError(f"{target}: holds the source, and results could meet it; choose another output with -o")
 
 
-def _recipe(settings: UpscaleSettings, foreign: frozenset[str]) -> Recipe:
+def _recipe(settings: UpscaleSettings, foreign: frozenset[str], tell: Tell, cancel: Cancel) -> Recipe:
     scale = DEFAULT_SCALE if settings.scale is None else settings.scale
-    weights = find(settings.model or choose_model(settings.models, scale, passes=settings.passes))
-    try:
-        with weights.open("rb") as file:
-            said = [hashlib.file_digest(file, "sha256").hexdigest()]
-    except OSError as e:
-        raise MediaError(f"{weights}: cannot be read: {e.strerror}; choose another --model") from e
+    said = []
+    for name, share in choose_shares(settings, scale).items():
+        weights = find(name, offline=settings.offline, tell=tell, cancel=cancel)
+        said.append(f"{file_hash(weights)} {share}")
     names = [field.name for field in fields(settings) if field.name not in _NOT_IN_RESULTS | foreign]
     said += [f"{name}={getattr(settings, name)}" for name in names]
     return Recipe(settings=settings, mark=hashlib.sha256("\n".join(said).encode()).hexdigest()[:32])

@@ -27,7 +27,7 @@ def make_pictures(job: Job, manifest: Manifest, tell: Tell, cancel: Cancel) -> I
             continue
         is_deep = work.plan.info.bits > 8
         if is_deep not in networks:
-            networks[is_deep] = open_network(work.plan)
+            networks[is_deep] = open_network(work.plan, tell=tell, cancel=cancel)
             tell(network_event(work.plan, networks[is_deep]))
         try:
             pages = rendered_pages(work.plan, networks[is_deep], lambda _: None, cancel, work.damage)

@@ -54,6 +54,8 @@ def upscale_folder(
         patterns=Patterns(include=include, exclude=exclude),
         skip_existing=skip_existing,
         retry_failed=retry_failed,
+        tell=tell,
+        cancel=cancel,
     )
     tally = _Tally(tell)
     with _opened(job) as manifest:

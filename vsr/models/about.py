@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr.disk import told_size
 from vsr.errors import ModelError
 from vsr.models.catalog import EMBEDDED, FAST, MEDIUM, PUBLISHED, Published, speed_class
 from vsr.models.store import WEIGHTS, Entry, find, identify, look_up
@@ -97,7 +98,7 @@ def about(name_or_path: str) -> list[tuple[str, str]]:
         ("reach", "not known" if spec.arch == "other" else f"{spec.reach} source pixels to each side"),
         ("licence", known[0].licence if known else spec.licence),
         ("trained on", spec.trained_on),
-        ("file", f"{path}, {_megabytes(path.stat().st_size)}"),
+        ("file", f"{path}, {told_size(path.stat().st_size)}"),
         ("sha256", str(spec.sha256)),
     ]
     if known and spec.sha256 != known[0].sha256:
@@ -121,7 +122,7 @@ def listed(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     for entry in entries:
         row = EMBEDDED.get(entry.name) or entry.published
         awaited = entry.published if entry.state == "available" else None
-        size = _size(awaited) if awaited else _megabytes(entry.path.stat().st_size)
+        size = _size(awaited) if awaited else told_size(entry.path.stat().st_size)
         if row is not None:
             rows.append((entry.name, entry.state, f"x{row.scale}", size, row.speed, row.licence, row.purpose))
         elif entry.state == "foreign":
@@ -158,7 +159,7 @@ def page() -> str:
         if isinstance(row, Published):
             name, size = f"[{row.name}]({row.url})", _size(row)
         else:
-            name, size = f"[{row.name}]({row.name}.md)", _megabytes((WEIGHTS / row.file).stat().st_size)
+            name, size = f"[{row.name}]({row.name}.md)", told_size((WEIGHTS / row.file).stat().st_size)
         network = f"{row.arch}, {row.weights:,} weights"
         cells = (name, row.purpose, row.look, network, f"x{row.scale}", f"{row.flops:.2f}, {row.speed}", size)
         rows.append(f"| {' | '.join((*cells, row.licence))} |")
@@ -182,8 +183,4 @@ def _takes(net: "Network") -> str:
 
 
 def _size(row: Published) -> str:
-    return "unknown" if row.size is None else _megabytes(row.size)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    return "unknown" if row.size is None else told_size(row.size)

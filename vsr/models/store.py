@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr.disk import why_not_written
+from vsr.disk import told_size, why_not_written
 from vsr.download import Tell, download, is_offline
 from vsr.errors import ConfigError, DownloadError, ModelError
 from vsr.events import NoteEvent
@@ -68,7 +68,7 @@ def fetch(
     if offline or is_offline():
         raise AbsentModelError(_by_hand(published, folder, "is not here, and the network is not to be asked"))
     told = tell or (lambda _: None)
-    size = "" if published.size is None else f"{published.size / 1e6:.1f} MB "
+    size = "" if published.size is None else f"{told_size(published.size)} "
     told(NoteEvent(message=f"{published.name}: is not here yet; fetching {size}from {published.url} into {folder}"))
     try:
         download(
