@@ -1,5 +1,7 @@
 """A picture in blocks is the picture at once, whatever the size asked for."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,19 @@ def test_a_part_resized_is_part_of_the_whole_resized(size):
     got = resize_part(whole, at, size, *middle)
     wanted = resize(whole, size)[..., slice(*middle[0]), slice(*middle[1])]
     assert (got - wanted).abs().max() < 2e-5  # torch's own weights are in single precision
+
+
+@pytest.mark.parametrize("first", [8, 24, 25])
+@pytest.mark.parametrize("size", [(48, 60), (32, 40), (72, 90), (47, 61)])
+def test_a_piece_may_begin_anywhere(size, first):
+    """Where old and new pixels begin at one place, torch's filter does it; elsewhere ours, which is to be the same."""
+    whole = torch.rand(1, 3, 96, 120, generator=torch.Generator().manual_seed(0))
+    wanted = tuple(
+        (math.ceil((first + 10) * new / old), (80 * new) // old) for new, old in zip(size, (96, 120), strict=True)
+    )
+    piece = Piece(whole=(96, 120), top=first, left=first)
+    got = resize_part(whole[..., first:93, first:95], piece, size, *wanted)
+    assert (got - resize(whole, size)[..., slice(*wanted[0]), slice(*wanted[1])]).abs().max() < 2e-5
 
 
 @pytest.mark.parametrize("size", [(212, 248), (106, 124), (159, 250), (60, 300)])
