@@ -156,3 +156,19 @@ def test_work_that_ends_as_its_wait_does_is_not_lost():
             return super().result()
 
     assert module._result(JustInTime(), Cancel()) == "made"
+
+
+def test_none_hands_on_what_is_done():
+    """Else the results that whoever makes the next item waits for would never come."""
+    came: list[int] = []
+
+    def items():
+        yield 1
+        while not came:
+            yield None
+        yield 2
+
+    results = ordered_map(lambda x: 10 * x, items(), workers=3, cancel=Cancel())
+    came.append(next(results))
+    came.extend(results)
+    assert came == [10, 20]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,12 @@ class RenderedPage:
 
     def whole(self) -> Samples:
         """All of it, (h, w, c). To be asked for once."""
+        first = next(self.bands)
+        if len(first) == self.height:
+            return first
         picture: Samples = np.empty((self.height, self.width, self.channels), self.levels.dtype)
         top = 0
-        for band in self.bands:
+        for band in chain([first], self.bands):
             picture[top : top + len(band)] = band
             top += len(band)
         return picture

@@ -134,14 +134,18 @@ class Stage(Generic[T]):
                     continue
 
 
-def ordered_map(work: Callable[[A], B], items: Iterable[A], *, workers: int, cancel: Cancel) -> Iterator[B]:
-    """Apply `work` to items on `workers` threads; results come in the order of the items, at most `workers` early."""
+def ordered_map(work: Callable[[A], B], items: Iterable[A | None], *, workers: int, cancel: Cancel) -> Iterator[B]:
+    """Apply `work` to items on `workers` threads; results come in the order of the items, at most `workers` early.
+
+    None among the items says that the next is not there yet; what is done is handed on meanwhile.
+    """
     pending: deque[Future[B]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="vsr-work") as pool:
         try:
             for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > workers:
+                if item is not None:
+                    pending.append(pool.submit(work, item))
+                while pending and (len(pending) > workers or pending[0].done()):
                     yield _result(pending.popleft(), cancel)
             while pending:
                 yield _result(pending.popleft(), cancel)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 _CPU_BLOCK_BYTES = 64 << 20  # of activations in one block
 _CPU_BLOCKS = 4  # at once, so that memory does not grow with the number of cores
-_GPU_BLOCK = 1024  # source pixels
+GPU_BLOCK = 1024  # source pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,8 +245,8 @@ def _block(settings: UpscaleSettings, upscaler: Upscaler) -> int:
     if upscaler.device.type == "cpu":
         pixels = _CPU_BLOCK_BYTES // activation_bytes(upscaler.spec, upscaler.dtype)
         return max(math.isqrt(pixels) // 16 * 16 - 2 * upscaler.overlap, 6 * upscaler.overlap, 64)
-    side = choose_tile(upscaler.spec, upscaler.device, upscaler.dtype, batch=1, height=_GPU_BLOCK, width=_GPU_BLOCK)
-    return _GPU_BLOCK if side is None else max(16, side - 2 * upscaler.overlap)
+    side = choose_tile(upscaler.spec, upscaler.device, upscaler.dtype, batch=1, height=GPU_BLOCK, width=GPU_BLOCK)
+    return GPU_BLOCK if side is None else max(16, side - 2 * upscaler.overlap)
 
 
 def _cores(upscaler: Upscaler) -> Cores:

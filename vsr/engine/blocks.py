@@ -63,10 +63,10 @@ class PictureRenderer:
         touch one another. Raises Cancelled, and ModelError when the network gives no finite result.
         """
         n, height, width, c = samples.shape
-        parts = list(self._parts(height, width, has_alpha(c)))
+        parts = list(self.parts(height, width, c))
         threads_before = torch.get_num_threads()
         done = ordered_map(
-            partial(self._block, samples, levels, cancel), parts, workers=self.cores.workers, cancel=cancel
+            partial(self.block_of, samples, levels, cancel), parts, workers=self.cores.workers, cancel=cancel
         )
         try:
             for (start, stop), row in groupby(zip(parts, done, strict=True), key=lambda pair: pair[0].rows_out):
@@ -77,41 +77,60 @@ class PictureRenderer:
         finally:
             torch.set_num_threads(threads_before)
 
-    def _parts(self, height: int, width: int, with_alpha: bool) -> Iterator["_Part"]:
+    def parts(self, height: int, width: int, channels: int) -> Iterator["Part"]:
         """Blocks row by row; each reads all that its part of the result depends on."""
-        grid = math.lcm(self.upscaler.spec.multiple, _ALPHA_GRID if with_alpha else 1)
+        grid = math.lcm(self.upscaler.spec.multiple, _ALPHA_GRID if has_alpha(channels) else 1)
         for window in windows(height, width, self.block, 0):
             rows = _axis(window.rows, height, self.size[0], self, grid)
             columns = _axis(window.columns, width, self.size[1], self, grid)
-            yield _Part(rows=rows[0], columns=columns[0], rows_out=rows[1], columns_out=columns[1])
+            yield Part(rows=rows[0], columns=columns[0], rows_out=rows[1], columns_out=columns[1])
 
     @torch.inference_mode()
-    def _block(self, samples: Samples, levels: Levels, cancel: Cancel, part: "_Part") -> Samples:
+    def block_of(self, samples: Samples, levels: Levels, cancel: Cancel, part: "Part") -> Samples:
+        """The result of one part of (n, h, w, c) samples: (n, rows, columns, c)."""
+        self.divide_threads()
+        low = self.source_of(samples, levels, part)
+        network = partial(self.enlarged, cancel=cancel)
+        rgb = as_rgb(low)
+        planes = upscale_with_alpha(rgb, low[:, -1:], network) if has_alpha(low.shape[1]) else (network(rgb),)
+        return self.result_of(planes, samples.shape, part)
+
+    def divide_threads(self) -> None:
+        """Let this thread's share of the cores be what `cores` says."""
         if self.upscaler.device.type == "cpu" and torch.get_num_threads() != self.cores.threads_per_worker:
             torch.set_num_threads(self.cores.threads_per_worker)
-        low = _to_float(samples[:, slice(*part.rows), slice(*part.columns)], levels).to(self.upscaler.device)
-        c = low.shape[1]
-        rgb = low[:, :1].expand(-1, 3, -1, -1) if c < 3 else low[:, :3]
-        network = partial(self._network, cancel=cancel)
-        planes = upscale_with_alpha(rgb, low[:, -1:], network) if has_alpha(c) else (network(rgb),)
+
+    def source_of(self, samples: Samples, levels: Levels, part: "Part") -> Tensor:
+        """What a part reads of (n, h, w, c) samples, as float32 in [0, 1] on the device: (n, c, rows, columns)."""
+        return _to_float(samples[:, slice(*part.rows), slice(*part.columns)], levels).to(self.upscaler.device)
+
+    def enlarged(self, rgb: Tensor, *, cancel: Cancel) -> Tensor:
+        """The network's result for (n, 3, h, w), as often as `passes` says; what is doubted is computed again."""
+        for _ in range(self.passes):
+            high, doubt = self.upscaler.run(rgb, cancel=cancel)
+            doubted = doubt.nonzero()[:, 0]
+            if len(doubted):
+                high[doubted] = self.upscaler.rerun_exact(rgb[doubted], cancel=cancel)
+            rgb = high
+        return rgb
+
+    def result_of(self, planes: Sequence[Tensor], shape: tuple[int, ...], part: "Part") -> Samples:
+        """Samples (n, rows, columns, c) of a part from the network's colours, and alpha.
+
+        `shape` is that of the whole source, (n, h, w, c).
+        """
         piece = Piece(
-            whole=(samples.shape[1] * self.factor, samples.shape[2] * self.factor),
+            whole=(shape[1] * self.factor, shape[2] * self.factor),
             top=part.rows[0] * self.factor,
             left=part.columns[0] * self.factor,
         )
         sized = [resize_part(plane, piece, self.size, part.rows_out, part.columns_out) for plane in planes]
-        colour = _gray(sized[0]) if c < 3 else sized[0]
+        colour = _gray(sized[0]) if shape[3] < 3 else sized[0]
         return _to_samples(torch.cat([colour, *sized[1:]], 1), self.levels)
-
-    def _network(self, rgb: Tensor, *, cancel: Cancel) -> Tensor:
-        for _ in range(self.passes):
-            high, doubt = self.upscaler.run(rgb, cancel=cancel)
-            rgb = self.upscaler.rerun_exact(rgb, cancel=cancel) if bool(doubt.any()) else high
-        return rgb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class Part:
     """A block: which source pixels are read, and which pixels of the result come of it. Pairs are (start, stop)."""
 
     rows: tuple[int, int]
@@ -142,6 +161,11 @@ def _to_float(samples: Samples, levels: Levels) -> Tensor:
     planar -= np.float32(levels.black)
     planar /= np.float32(levels.white - levels.black)
     return torch.from_numpy(planar).clamp_(0, 1)
+
+
+def as_rgb(low: Tensor) -> Tensor:
+    """(n, 3, h, w) colours of (n, c, h, w) in [0, 1]: gray three times, and no alpha."""
+    return low[:, :1].expand(-1, 3, -1, -1) if low.shape[1] < 3 else low[:, :3]
 
 
 def _gray(rgb: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ def divide_cores(device: torch.device, bytes_per_frame: int, cores: int | None =
     total = cores or available_cores()
     if device.type != "cpu":
         return Cores(workers=1, threads_per_worker=1, decoder=min(total, 8), encoder=min(total, 16))
-    most = max(1, _memory() // 4 // max(bytes_per_frame, 1))
+    most = max(1, machine_memory() // 4 // max(bytes_per_frame, 1))
     workers = min(total, most)
     return Cores(workers=workers, threads_per_worker=total // workers, decoder=min(total, 4), encoder=min(total, 16))
 
@@ -211,7 +211,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory() -> int:
+def machine_memory() -> int:
     """Bytes of memory in this machine."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -13,10 +13,10 @@ from vsr.folder.found import Found
 from vsr.folder.job import Job
 from vsr.folder.manifest import Manifest, Row, State
 from vsr.folder.places import Places, Taken
-from vsr.picture import RenderedPage
+from vsr.picture import Page, RenderedPage
 from vsr.still_output import deliver
 from vsr.still_plan import StillPlan, plan_still
-from vsr.stills import write_sheet
+from vsr.stills import Network, write_sheet
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,15 @@ class Work:
     name: str  # of the result, below the output folder
     began: float = field(default_factory=time.monotonic)
     damage: list[str] = field(default_factory=list)
+    cost: int = 0  # bytes of memory, about
+    counted: int = 0  # source pixels that are done
+    page: Page | None = None  # decoded
+    network: Network | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Of the source, or its first page."""
+        return self.plan.info.height * self.plan.info.width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

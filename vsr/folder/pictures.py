@@ -1,36 +1,182 @@
-"""The stills of a folder, from queue to result."""
+"""The stills of a folder: reading, network and writing overlap, and pictures go through the network side by side.
 
+plan, in order ─▶ read ─▶ render_together ─▶ write ─▶ this thread: what came of each
+Every arrow is a queue; `Budget` bounds what all of them hold together.
+"""
+
+import queue
 from collections.abc import Iterator
+from dataclasses import replace
 
-from vsr.events import FileEvent, Tell
+from vsr.engine.together import Order, Rendered, Turn, render_together
+from vsr.engine.tune import Cores, available_cores, choose_device, machine_memory
+from vsr.events import Event, FileEvent, PixelsEvent, Tell
+from vsr.folder.budget import Budget
 from vsr.folder.job import Job
-from vsr.folder.making import Maker
+from vsr.folder.making import Maker, Work
 from vsr.folder.manifest import Manifest
 from vsr.folder.places import Places
-from vsr.stage import Cancel
-from vsr.stills import Network, network_event, open_network, rendered_pages
+from vsr.folder.progress import Progress
+from vsr.io.still_write import flat
+from vsr.picture import RenderedPage, Samples
+from vsr.stage import Cancel, Stage, ordered_map
+from vsr.stills import GPU_BLOCK, Network, network_event, open_network, pages_of, rendered_pages, renderer_for
+
+_LARGEST_BUDGET = 1 << 30  # bytes, or an eighth of the memory
+_MOST_ON_CPU, _MOST_ON_GPU = 16, 32  # files on their way
+_COPIES = 3  # of a result, while it is encoded
+_MOST_WORKERS = 16  # blocks computed side by side on a CPU: each takes 64 MB
+_GPU_WORKERS = 2  # one prepares its next batch while the card computes the other's
+
+Item = Work | FileEvent  # a file on its way, or what came of it
 
 
-def make_pictures(job: Job, manifest: Manifest, tell: Tell, cancel: Cancel) -> Iterator[FileEvent]:
-    """Make every still in the manifest's queue, one after the other."""
-    maker = Maker(job=job, manifest=manifest, places=Places(job=job, manifest=manifest))
-    networks: dict[bool, Network] = {}
-    for found in manifest.queued("still"):
-        cancel.check()
-        try:
-            work = maker.plan(found)
-        except Exception as e:
-            yield maker.failed(found, e)
-            continue
-        if isinstance(work, FileEvent):
+def make_pictures(job: Job, manifest: Manifest, files: int, tell: Tell, cancel: Cancel) -> Iterator[FileEvent]:
+    """Make every still in the manifest's queue, of which there are `files`."""
+    with Progress(job, manifest, files, cancel) as progress:
+        line = _Line(job, manifest, progress, cancel)
+        with (
+            Stage("read", line.read(), cancel=cancel) as read,
+            Stage("render", line.render(read), cancel=cancel) as rendered,
+            Stage("write", line.write(rendered), cancel=cancel) as written,
+        ):
+            last = None
+            for outcome in written.arrivals():
+                while not line.news.empty():
+                    tell(line.news.get())
+                now = progress.event()
+                if now != last:
+                    tell(now)
+                    last = now
+                if outcome is not None:
+                    yield outcome
+
+
+class _Line:
+    """The stages, each a generator that runs in a thread of its own. A file that fails keeps its turn."""
+
+    def __init__(self, job: Job, manifest: Manifest, progress: Progress, cancel: Cancel) -> None:
+        self._maker = Maker(job=job, manifest=manifest, places=Places(job=job, manifest=manifest))
+        self._manifest = manifest
+        self._progress = progress
+        self._cancel = cancel
+        self._networks: dict[bool, Network] = {}  # by whether samples are deep
+        device, _ = choose_device(job.stills.settings.device)
+        self._is_cpu = device.type == "cpu"
+        self._cores = available_cores()
+        self._workers = min(self._cores, _MOST_WORKERS) if self._is_cpu else _GPU_WORKERS
+        self._budget = Budget(
+            min(_LARGEST_BUDGET, machine_memory() // 8), most=_MOST_ON_CPU if self._is_cpu else _MOST_ON_GPU
+        )
+        self.news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def read(self) -> Iterator[Item]:
+        """Decode several files at once."""
+        return ordered_map(self._decode, self._planned(), workers=min(self._cores, 8), cancel=self._cancel)
+
+    def _planned(self) -> Iterator[Item | None]:
+        """Read headers and find places, in the order of the files; wait for memory where there is none."""
+        for found in self._manifest.queued("still"):
+            try:
+                work = self._maker.plan(found)
+            except Exception as e:
+                yield self._maker.failed(found, e)
+                continue
+            if isinstance(work, Work):
+                work.cost = _cost(work)
+                while not self._budget.take(work.cost, self._cancel):
+                    yield None
             yield work
-            continue
-        is_deep = work.plan.info.bits > 8
-        if is_deep not in networks:
-            networks[is_deep] = open_network(work.plan, tell=tell, cancel=cancel)
-            tell(network_event(work.plan, networks[is_deep]))
+
+    def _decode(self, item: Item) -> Item:
+        """Pictures that are large or have many pages are decoded later, page by page, while they are written."""
+        if isinstance(item, FileEvent) or item.plan.info.pages > 1 or item.cost > self._budget.total:
+            return item
         try:
-            pages = rendered_pages(work.plan, networks[is_deep], lambda _: None, cancel, work.damage)
-            yield maker.deliver(work, pages)
+            item.page = next(pages_of(item.plan))
         except Exception as e:
-            yield maker.failed(found, e)
+            return self._over(item, self._maker.failed(item.found, e))
+        if item.page.damage:
+            item.damage.append(item.page.damage)
+        return item
+
+    def render(self, read: Stage[Item]) -> Iterator[Rendered[Item]]:
+        """Take what is decoded through the network."""
+        return render_together(
+            self._orders(read),
+            batch_px=0 if self._is_cpu else GPU_BLOCK**2,
+            workers=self._workers,
+            cancel=self._cancel,
+            on_pixels=self._count,
+        )
+
+    def _orders(self, read: Stage[Item]) -> Iterator[Order[Item] | Turn[Item] | None]:
+        cores = Cores(workers=self._workers, threads_per_worker=1, decoder=1, encoder=1)
+        for item in read.arrivals():
+            if item is None:
+                yield None
+            elif isinstance(item, FileEvent):
+                yield Turn(key=item)
+            else:
+                item.network = self._network(item)
+                if item.page is None:
+                    yield Turn(key=item)
+                else:
+                    renderer = replace(renderer_for(item.plan, item.network.upscaler, item.page), cores=cores)
+                    yield Order(key=item, renderer=renderer, samples=item.page.samples, levels=item.page.levels)
+
+    def _network(self, work: Work) -> Network:
+        is_deep = work.plan.info.bits > 8  # as with a file alone: deep samples ask for more
+        if is_deep not in self._networks:
+            self._networks[is_deep] = open_network(work.plan, tell=self.news.put, cancel=self._cancel)
+            self.news.put(network_event(work.plan, self._networks[is_deep]))
+        return self._networks[is_deep]
+
+    def _count(self, item: Item, pixels: int) -> None:
+        if isinstance(item, Work):
+            item.counted += pixels
+            self._progress.add(pixels)
+
+    def write(self, rendered: Stage[Rendered[Item]]) -> Iterator[FileEvent]:
+        """Encode several results at once; each gets its name when it is whole."""
+        return ordered_map(self._write, rendered.arrivals(), workers=max(2, min(self._cores, 8)), cancel=self._cancel)
+
+    def _write(self, done: Rendered[Item]) -> FileEvent:
+        work = done.key
+        if isinstance(work, FileEvent):
+            return work
+        try:
+            if done.error is not None:
+                raise done.error
+            outcome = self._maker.deliver(work, self._pages(work, done.samples))
+        except Exception as e:
+            outcome = self._maker.failed(work.found, e)
+        return self._over(work, outcome)
+
+    def _pages(self, work: Work, samples: Samples | None) -> Iterator[RenderedPage]:
+        """The pages of a result: the one that is rendered, or all, rendered as they are asked for."""
+        assert work.network is not None
+        if samples is None or work.page is None:
+
+            def hear(event: Event) -> None:
+                if isinstance(event, PixelsEvent):
+                    self._count(work, event.pixels * work.pixels // event.total - work.counted)
+
+            return rendered_pages(work.plan, work.network, hear, self._cancel, work.damage)
+        levels = work.plan.levels_of(work.page.levels)
+        work.page = None
+        height, width, channels = samples.shape
+        page = RenderedPage(height=height, width=width, channels=channels, levels=levels, bands=iter([samples]))
+        return iter([flat(page) if work.plan.is_flattened else page])
+
+    def _over(self, work: Work, outcome: FileEvent) -> FileEvent:
+        """Give back what a file took; all its pixels count as done, however it ended."""
+        self._count(work, work.pixels - work.counted)
+        self._budget.give(work.cost)
+        return outcome
+
+
+def _cost(work: Work) -> int:
+    """About how many bytes a picture takes on its way."""
+    info, (height, width) = work.plan.info, work.plan.size
+    return info.channels * info.bits // 8 * (info.height * info.width + _COPIES * height * width)

@@ -157,4 +157,4 @@ def _made(job: Job, manifest: Manifest, looked: FolderEvent, tell: Tell, cancel:
     if looked.stills:
         from vsr.folder.pictures import make_pictures  # torch takes seconds to import
 
-        yield from make_pictures(job, manifest, tell, cancel)
+        yield from make_pictures(job, manifest, looked.stills, tell, cancel)
