@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vsr.errors import MediaError
+
+log = logging.getLogger(__name__)
 
 _END_BYTES = 1 << 20  # of a file that are read to tell it from others
 
@@ -90,6 +93,31 @@ def digest_of_ends(path: Path) -> str:
     except OSError as e:
         raise MediaError(f"{path}: cannot be read: {e.strerror}; check the file") from e
     return ends.hexdigest()
+
+
+def require_readable(path: Path, begin: int = 0) -> None:
+    """Read a file from a byte on to its end, only to know that it can be read: libav may take a failing disk or network
+    for the end of the file.
+
+    Raises MediaError when the system cannot.
+    """
+    at = begin
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            while block := file.read(_END_BYTES):
+                at += len(block)
+    except OSError as e:
+        what = f"cannot be read at byte {at}: {e.strerror}"
+        raise MediaError(f"{path}: {what}; look at its disk or network, and run the same command again") from e
+
+
+def remove_remains(path: Path) -> None:
+    """Delete what is not whole. A disk that refuses that is no further error: the next run deletes it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as e:
+        log.info("%s: cannot be deleted: %s", path, e.strerror)
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -35,7 +35,7 @@ def finished_with(output: Path) -> dict[str, object] | None:
     """What the run was begun with that finished `output`; None where none did, or the file is another one since."""
     try:
         note = json.loads(_note_of(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     state = state_of(output)
     if not isinstance(note, dict) or state is None or note.get("output") != state:

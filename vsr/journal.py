@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self, TextIO
 
-from vsr.disk import lock_folder, state_of, sync_file, sync_folder, why_not_written
+from vsr.disk import lock_folder, remove_remains, state_of, sync_file, sync_folder, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile, Tally
 from vsr.record import VERSION, Ending, Gap, Named, Record, SegmentLine, differences, read_record, segment_entry
@@ -205,7 +205,7 @@ class Journal:
         for pattern in _OURS:
             for path in self.folder.glob(pattern):
                 if path.name not in (keep or ()):
-                    path.unlink()
+                    remove_remains(path)
 
     def _append(self, values: Mapping[str, object]) -> None:
         assert self._file is not None

@@ -52,8 +52,12 @@ class PictureJournal:
             raise MediaError(f"{folder}: {why_not_written(e, otherwise)}") from e
 
     def finish(self, pinned: Mapping[str, object], first: int, count: int) -> None:
-        """Note that all are there."""
-        self._write({"pinned": pinned, "first": first, "count": count})
+        """Note that all are there. Raises MediaError when the disk is full or fails."""
+        try:
+            self._write({"pinned": pinned, "first": first, "count": count})
+        except OSError as e:
+            otherwise = f"cannot be written: {e.strerror}; choose another output with -o"
+            raise MediaError(f"{self._note}: {why_not_written(e, otherwise)}") from e
 
     def finished(self, pinned: Mapping[str, object]) -> range:
         """The numbers of the pictures that a run with these settings finished; none if none did."""
@@ -66,7 +70,7 @@ class PictureJournal:
     def _read(self) -> dict[str, object]:
         try:
             found = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -1,11 +1,14 @@
 """Someone produces segments: all of a clip's that the journal does not have yet, whether it was ever begun or not."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from vsr.engine.prefetch import DeviceQueue
-from vsr.errors import MediaError
+from vsr.engine.upscaler import is_out_of_memory
+from vsr.errors import MediaError, VsrError
 from vsr.events import NoteEvent, ProgressEvent, SegmentEvent, Tell, Wait
 from vsr.frames import FrameBatch, RenderedBatch
 from vsr.io.assembly import Assembled
@@ -23,6 +26,8 @@ from vsr.plan import Job
 from vsr.record import Ending, Gap, SegmentLine
 from vsr.room import require_room, tell_estimate
 from vsr.stage import Cancel, Stage
+
+log = logging.getLogger(__name__)
 
 _MOST_LINES = 10  # of damage that are told one by one
 
@@ -188,6 +193,7 @@ def _run_stages(
     """
     lane = DeviceQueue(job.renderer, workers=job.cores.workers, threads=job.cores.threads_per_worker, cancel=cancel)
     with (
+        _told(job.info.path),
         Stage("decode", batches, cancel=cancel, depth=job.cores.workers + 1) as decoded,
         Stage("upload", lane.upload(decoded), cancel=cancel) as loaded,
         Stage("compute", lane.render(loaded), cancel=cancel) as rendered,
@@ -198,6 +204,22 @@ def _run_stages(
             tell(ProgressEvent(frames=done, total=job.event.frames, waits_for=_bottleneck(loaded, rendered)))
             also()
     also()
+
+
+@contextmanager
+def _told(source: Path) -> Iterator[None]:
+    """What a stage died of, as one line: it may be a bug of ours, but what is done stays done."""
+    try:
+        yield
+    except VsrError:
+        raise
+    except Exception as e:
+        if is_out_of_memory(e):
+            what = "out of memory; close other programs"
+        else:
+            log.error("%s: unexpected error", source, exc_info=e)
+            what = f"unexpected {type(e).__name__}: {' '.join(str(e).split())}; please report this with the lines above"
+        raise MediaError(f"{source}: {what}, and run the same command again") from e
 
 
 def _take_over_tile(job: Job, lines: Sequence[SegmentLine]) -> None:

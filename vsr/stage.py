@@ -86,6 +86,8 @@ class Stage(Generic[T]):
                 item = self._queue.get(timeout=_POLL)
             except queue.Empty:
                 self._cancel.check()
+                if not self._thread.is_alive() and self._queue.empty():
+                    raise RuntimeError(f"the {self.name} thread is gone without a word") from None
                 yield None
                 continue
             if isinstance(item, _End):

@@ -11,7 +11,8 @@ from vsr.engine.alpha import upscale_with_alpha
 from vsr.engine.color import from_alpha, from_rgb, to_alpha, to_rgb
 from vsr.engine.resize import resize
 from vsr.engine.turn import turned
-from vsr.engine.upscaler import Upscaler
+from vsr.engine.upscaler import Upscaler, is_out_of_memory
+from vsr.errors import ModelError
 from vsr.frames import ColorSpec, PixelLayout
 from vsr.stage import Cancel
 
@@ -39,21 +40,48 @@ class Renderer:
     def __call__(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> tuple[Planes, Tensor]:
         """Render (n, h, w) integer planes; returns those of the result, and a doubt per frame as `Upscaler.run` does.
 
-        Raises Cancelled at the next tile once `cancel` is set; so does `exact`.
+        Raises Cancelled at the next tile once `cancel` is set, and ModelError when a single frame does not fit in
+        memory; so does `exact`.
         """
-        doubts: list[Tensor] = []
 
-        def network(rgb: Tensor) -> Tensor:
-            high, found = self.upscaler.run(rgb, cancel=cancel)
-            doubts.append(found)
-            return high
+        def rendered(planes: Sequence[Tensor]) -> Planes:
+            doubts: list[Tensor] = []
 
-        return self._rendered(planes, network), torch.stack(doubts).amax(0)
+            def network(rgb: Tensor) -> Tensor:
+                high, found = self.upscaler.run(rgb, cancel=cancel)
+                doubts.append(found)
+                return high
+
+            return (*self._rendered(planes, network), torch.stack(doubts).amax(0))
+
+        *result, doubt = self._within_memory(planes, rendered)
+        return tuple(result), doubt
 
     @torch.inference_mode()
     def exact(self, planes: Sequence[Tensor], *, cancel: Cancel | None = None) -> Planes:
         """The same with the network in float32, for a batch that was doubted."""
-        return self._rendered(planes, lambda rgb: self.upscaler.rerun_exact(rgb, cancel=cancel))
+
+        def rendered(planes: Sequence[Tensor]) -> Planes:
+            return self._rendered(planes, lambda rgb: self.upscaler.rerun_exact(rgb, cancel=cancel))
+
+        return self._within_memory(planes, rendered)
+
+    def _within_memory(self, planes: Sequence[Tensor], rendered: Callable[[Sequence[Tensor]], Planes]) -> Planes:
+        """What `rendered` gives, frame by frame where the device has no room for the batch around the network."""
+        try:
+            return rendered(planes)
+        except (RuntimeError, MemoryError) as e:
+            if not is_out_of_memory(e):
+                raise
+            if len(planes[0]) == 1:
+                height, width = self.padded or self.size
+                what = f"out of memory on {self.upscaler.device} for a frame of {width}x{height}"
+                how = "close other programs or give a smaller --size"
+                raise ModelError(f"{self.upscaler.spec.name}: {what}; {how}") from e
+        self.upscaler.count_retry("out of memory: this batch goes through frame by frame")
+        frames = zip(*(plane.split(1) for plane in planes), strict=True)
+        parts = [self._within_memory(frame, rendered) for frame in frames]
+        return tuple(torch.cat(same) for same in zip(*parts, strict=True))
 
     def _rendered(self, planes: Sequence[Tensor], network: Callable[[Tensor], Tensor]) -> Planes:
         def upscale(rgb: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Upscaler:
 
         Out of memory and `cancel` are as in `run`. Raises ModelError when even this is not finite.
         """
-        self._count("the result was not finite, or black where the source is not: computed again in float32")
+        self.count_retry("the result was not finite, or black where the source is not: computed again in float32")
         exact = self._exact.to(self.device)
         parts = [self._within_memory(exact, frame, cancel) for frame in rgb.split(1)]
         if any(int(doubt.max()) == _NOT_FINITE for _, doubt in parts):
@@ -122,7 +122,7 @@ class Upscaler:
                 if not is_out_of_memory(e):
                     raise
             if len(rgb) > 1:
-                self._count("out of memory: this batch goes through frame by frame")
+                self.count_retry("out of memory: this batch goes through frame by frame")
                 parts = [self._within_memory(net, frame, cancel) for frame in rgb.split(1)]
                 return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
             self._shrink(rgb.shape[-2], rgb.shape[-1], tile)
@@ -168,9 +168,10 @@ class Upscaler:
             self.tile = smaller
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._count(f"out of memory: tiles of {smaller} pixels from here on")
+        self.count_retry(f"out of memory: tiles of {smaller} pixels from here on")
 
-    def _count(self, what: str) -> None:
+    def count_retry(self, what: str) -> None:
+        """Count something that was mended; it is logged as a warning the first time."""
         with self._lock:
             self.retries += 1
             level = logging.DEBUG if what in self._told else logging.WARNING
@@ -201,6 +202,7 @@ def _kept_in_window(window: Window, scale: int) -> tuple[EllipsisType, slice, sl
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a device or in the machine."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)  # the CPU allocator and MPS raise plain RuntimeErrors

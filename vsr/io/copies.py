@@ -11,7 +11,6 @@ from typing import Protocol
 
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
@@ -22,7 +21,7 @@ from vsr.io.audio import SoundConverter
 from vsr.io.container import Container, ExpectedStream
 from vsr.io.damage import Damage, SoundCheck
 from vsr.io.decode_times import DecodeTimes
-from vsr.io.demux import Demuxer, Read
+from vsr.io.demux import Read
 from vsr.io.schedule import Schedule
 from vsr.io.subtitles import TextConverter
 
@@ -354,19 +353,6 @@ class Copies:
             yield (timed.dts or 0) * float(track.base), timed
 
 
-def copied_packets(source: InputContainer, tracks: Sequence[Track], notes: list[str]) -> Iterator[tuple[float, Packet]]:
-    """The other streams' packets, timed for the output, each with its decode time in seconds.
-
-    Where the source breaks off, the copies end, and `notes` gets a line that says so.
-    """
-    if not tracks:
-        return
-    copies = Copies(tracks)
-    for read in _until_damage(source, [source.streams[track.info.index] for track in tracks], notes):
-        yield from copies.add(read)
-    yield from copies.rest()
-
-
 def is_filler(codec: str, packet: Packet) -> bool:
     """Whether a packet only fills a gap: mov_text has empty texts that muxers add and drop as they like."""
     return codec == "mov_text" and packet.size == 2 and bytes(packet) == b"\0\0"
@@ -384,11 +370,3 @@ def _filter(expected: ExpectedStream, template: Stream, added: Stream) -> _Filte
     if codec == "hdmv_pgs_subtitle":  # Blu-ray splits a picture over packets; damaged, it would end in another stream
         return BitStreamFilterContext("pgs_frame_merge", template)
     return None
-
-
-def _until_damage(source: InputContainer, streams: Sequence[Stream], notes: list[str]) -> Iterator[Read]:
-    """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
-    try:
-        yield from (read for read in Demuxer(source, streams).packets() if read.packet.size)
-    except (FFmpegError, OSError) as e:
-        notes.append(f"the source breaks off ({e.strerror}): its other streams end there")

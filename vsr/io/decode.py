@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vsr.disk import require_readable
 from vsr.frames import MediaInfo
 from vsr.io.clock import Clock, increasing
 from vsr.io.cut import is_cut_short
@@ -51,7 +52,8 @@ class PictureDecoder:
         """Frames from the first one on, or, where the format can be sought, from a keyframe before `seek_to` ticks.
 
         Decodes with frame threads; on the first damage begins again with slice threads and skips what is out: an error
-        while frame threads are drained would take the frames inside them along (measured: 3 of 29).
+        while frame threads are drained would take the frames inside them along (measured: 3 of 29). Raises MediaError
+        where the system cannot read the file: that is no damage, and may be mended.
         """
         last: int | None = None
         if self._shared is not None:
@@ -63,6 +65,7 @@ class PictureDecoder:
                 yield timed
             return
         except _DamagedError as e:
+            self._require_readable()
             log.info("%s: %s; decoding again on one thread", self._info.path, e)
         for timed in increasing(self._decoded("SLICE", seek_to)):
             if last is None or timed.pts > last:
@@ -143,7 +146,10 @@ class PictureDecoder:
                     yield Timed(frame=frame, pts=pts, decoded=frame)
             check.finish()
             self._jumps = tuple(demuxer.jumps)
+            self._require_readable(demuxer.reached)
             self._missing = self._missing_at_end(stream, clock, seen, demuxer.end)
+            if self.remarks() or self.reason:
+                self._require_readable()
 
     @contextmanager
     def _opened(self) -> Iterator[InputContainer]:
@@ -152,6 +158,12 @@ class PictureDecoder:
             return
         with open_input(self._info.path, numbered=self._info.numbered) as container:
             yield container
+
+    def _require_readable(self, begin: int = 0) -> None:
+        """Raise MediaError where the source seems to end, or to be damaged, and it is the disk that fails."""
+        info = self._info
+        if info.numbered is None and info.pipe is None:
+            require_readable(info.path, begin)
 
     def _reads(self, stream: VideoStream, packets: Iterator[Read], *, is_tolerant: bool) -> Iterator[Read]:
         """All packets of the picture and one empty one that drains the decoder, whatever the demuxer does."""

@@ -48,7 +48,8 @@ class Demuxer:
         name = container.format.name
         self._is_avi = name == "avi"
         self._has_gapless_bytes = self._is_avi or "matroska" in name
-        self.end = 0  # byte after the last packet, where containers tell
+        self.end = 0  # byte after the last packet, where nothing lies between them
+        self.reached = 0  # byte after the last packet, as far as packets tell their places
         self._clock = _RunningClock() if container.format.flags & Flags.ts_discont.value else None
         self._places = {s.index: _places(s) for s in container.streams} if self._is_avi else {}
 
@@ -73,12 +74,15 @@ class Demuxer:
                 continue
             if self._is_avi:
                 self._replace(packet)
-            if self._has_gapless_bytes and packet.pos is not None and packet.pos >= 0:
+            at = -1 if packet.pos is None else packet.pos
+            if at >= 0:
+                self.reached = max(self.reached, at + packet.size)
+            if self._has_gapless_bytes and at >= 0:
                 skipped = (packet.dts or 0) - last.get(index, packet.dts or 0) if self._is_avi else 0
                 room = _HEADERS + 2 * _AVI_HEAD * max(0, skipped)  # frames left out on purpose are empty chunks
-                if self.end and packet.pos - self.end > room:
+                if self.end and at - self.end > room:
                     torn |= self._wanted
-                self.end = max(self.end, packet.pos + packet.size)
+                self.end = max(self.end, at + packet.size)
                 last[index] = packet.dts or 0
             if self._clock is not None:
                 self._clock.set(packet)

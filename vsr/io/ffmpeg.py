@@ -16,6 +16,7 @@ import ffmpeg
 import numpy as np
 from av.error import FFmpegError
 
+from vsr.disk import remove_remains
 from vsr.errors import MediaError
 from vsr.frames import Plane
 from vsr.io.encoders import EncoderPlan
@@ -91,7 +92,7 @@ class SystemEncoder:
                 self._process.stdin.close()
         self._process.wait()
         self._log.close()
-        self._path.unlink(missing_ok=True)
+        remove_remains(self._path)
 
     def _watch(self) -> None:
         """Kill the process when the run is stopped or its time is up: then whoever waits for it goes on."""

@@ -1,6 +1,7 @@
 """Open clips that others made, and read their packets, whatever the file does."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.stream import Stream
 
+from vsr.disk import require_readable
 from vsr.errors import MediaError
 from vsr.frames import NumberedFrames
 from vsr.io.animation import as_clip, is_animated_webp
@@ -27,6 +29,7 @@ _DEMUXERS = (
     "smush,swf,thp,tiertexseq,tmv,ty,usm,vc1,vc1test,vividas,vivo,vmd,vvc,wc3movie,webp,wsvqa,wtv,xmv,yop,yuv4mpegpipe,"
     "aac,ac3,aiff,ape,caf,dsf,dts,dtshd,eac3,flac,mp2,mp3,mpc,mpc8,tak,truehd,tta,w64,wav,wv"
 )
+_INDEX_BYTES = 64 << 20  # at the end of a file, where its index may lie
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _WITHOUT_INDEX = "its index (moov) is missing or damaged, as when a recording was cut short; copy it again or repair it"
 _NOT_READABLE = {
@@ -131,6 +134,8 @@ def _why_no_clip(pipe: Inflow) -> str:
 def _why_unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return _NOT_READABLE["denied"]
+    with suppress(OSError):
+        require_readable(path, max(0, path.stat().st_size - _INDEX_BYTES))
     try:
         with path.open("rb") as file:
             head = file.read(16)

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from vsr.disk import why_not_written
+from vsr.disk import remove_remains, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import FrameBatch, Plane, RenderedBatch, Tally
 from vsr.io.encoders import EncoderPlan, quiet_encoders
@@ -265,7 +265,7 @@ class _LibavEncoder:
                 container.close()
             except (FFmpegError, OSError, ValueError) as e:
                 log.debug("%s: %s", self._path, e)
-        self._path.unlink(missing_ok=True)
+        remove_remains(self._path)
 
     def _mux(self, frame: VideoFrame | None) -> None:
         try:

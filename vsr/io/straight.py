@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vsr.disk import why_not_written
+from vsr.disk import remove_remains, why_not_written
 from vsr.errors import Cancelled, MediaError
 from vsr.frames import MediaInfo, Plane, RenderedBatch, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
@@ -95,7 +95,7 @@ class StraightSink:
                 if output is not None:
                     output.abandon()
                 if isinstance(self._target, Path):
-                    self._target.unlink(missing_ok=True)
+                    remove_remains(self._target)
 
     def _open(self, first_pts: int) -> "_Output":
         """Write the header: the time of the first frame is known, and with it where all streams begin."""
