@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -17,6 +18,8 @@ from vsr.cli.train import train as train_command
 from vsr.cli.upscale import upscale as upscale_command
 from vsr.cli.verify import verify as verify_command
 from vsr.errors import VsrError
+
+_SIGNALLED = 128  # exit statuses above it tell which signal stopped the run
 
 _EPILOG = """\b
 Examples:
@@ -57,7 +60,23 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where Ctrl-C is to be ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(run())
+    status = run()
+    if status > _SIGNALLED:
+        _leave(status)
+    sys.exit(status)
+
+
+def _leave(status: int) -> None:
+    """End at once, where nothing is left to be tidied up: unloading torch takes longer than stopping a run does."""
+    import multiprocessing
+    import os
+
+    if multiprocessing.active_children():  # which are ended on the way out
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
