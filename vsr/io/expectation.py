@@ -15,7 +15,8 @@ from vsr.errors import MediaError
 from vsr.frames import ColorSpec, MediaInfo, SegmentFile, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
 from vsr.io.container import as_container, expected_streams, muxer
-from vsr.io.copies import CopiedStream, copied_packets
+from vsr.io.copies import CopiedStream
+from vsr.io.copy_pass import copied_packets
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule
@@ -125,7 +126,7 @@ def _assembled(assembly: Assembly, made: InputContainer, place: int, cancel: Can
     )
     with file:
         tracks, _ = assembly.prepare(file, add_picture)
-        for _ in copied_packets(assembly.source, tracks, assembly.notes):
+        for _ in copied_packets(assembly.source, tracks, assembly.notes, path=assembly.info.path):
             cancel.check()
         result = assembly.result(tracks, assembly.schedule)
     return replace(result, copies=tuple(map(_without_own_bytes, result.copies)))

@@ -5,25 +5,24 @@ packet gets the time of its frame, decode times are rebuilt, and durations are t
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.video.stream import VideoStream
 
-from vsr.disk import remove_remains, require_readable, sync_file, why_not_written
+from vsr.disk import remove_remains, sync_file, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, SegmentFile, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
 from vsr.io.container import as_container, expected_streams, muxer
-from vsr.io.copies import Copies, Track
-from vsr.io.demux import Demuxer, Read
+from vsr.io.copies import Track
+from vsr.io.copy_pass import copied_packets
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule
@@ -133,7 +132,7 @@ class _Join:
     def _mux(self, file: OutputContainer, video: VideoStream, tracks: list[Track], delay: int) -> None:
         """Merge picture and copies by decode time, so that the muxer never has to wait for one of them."""
         schedule = self.assembly.schedule
-        copies = _copied_packets(self.assembly.source, tracks, self.assembly.notes, path=self.assembly.info.path)
+        copies = copied_packets(self.assembly.source, tracks, self.assembly.notes, path=self.assembly.info.path)
         copy = next(copies, None)
         tick = float(schedule.time_base)
         packets = video_packets(
@@ -154,32 +153,3 @@ class _Join:
             self.cancel.check()
             file.mux(copy[1])
             copy = next(copies, None)
-
-
-def _copied_packets(
-    source: InputContainer, tracks: Sequence[Track], notes: list[str], *, path: Path
-) -> Iterator[tuple[float, Packet]]:
-    """The other streams' packets, timed for the output, each with its decode time in seconds.
-
-    Where the source breaks off, the copies end, and `notes` gets a line that says so. Raises MediaError where it is the
-    disk of `path`, which the source is read from, that fails.
-    """
-    if not tracks:
-        return
-    copies = Copies(tracks)
-    streams = [source.streams[track.info.index] for track in tracks]
-    for read in _until_damage(Demuxer(source, streams), notes, path):
-        yield from copies.add(read)
-    yield from copies.rest()
-
-
-def _until_damage(demuxer: Demuxer, notes: list[str], path: Path) -> Iterator[Read]:
-    """Packets that hold data. Where the source breaks off, the copies end, and a note says so."""
-    reason: str | None = None
-    try:
-        yield from (read for read in demuxer.packets() if read.packet.size)
-    except (FFmpegError, OSError) as e:
-        reason = e.strerror or str(e)
-    require_readable(path, 0 if reason else demuxer.reached)
-    if reason:
-        notes.append(f"the source breaks off ({reason}): its other streams end there")
