@@ -204,6 +204,10 @@ def test_a_file_that_is_no_output_is_one_line(tmp_path, source):
     sound = make_clip(tmp_path / "sound.mkv", frames=2)
     with pytest.raises(MediaError, match="no such file"):
         verify_video(source, tmp_path / "none.mkv")
+    for name in ("photo.png", "clip.nut"):
+        (tmp_path / name).touch()
+        with pytest.raises(MediaError, match=r"give an \.mp4"):
+            verify_video(source, tmp_path / name)
     (tmp_path / "text.mkv").write_text("no clip")
     with pytest.raises(MediaError):
         verify_video(source, tmp_path / "text.mkv")

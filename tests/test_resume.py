@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tests.media_maker import Audio, make_clip, read_frames, read_packets
+from vsr.audit import verify_video
 from vsr.errors import Cancelled, MediaError
 from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
 from vsr.filtering import filtered
@@ -336,7 +337,8 @@ def test_a_partial_file_can_be_had_and_the_run_goes_on_afterwards(tmp_path, near
     done, events = run(clip, tmp_path / "out.mkv", nearest, finish_partial=True)
     partial = tmp_path / "out.partial.mkv"
     assert (done.output, done.frames) == (str(partial), 20)
-    assert any("only the first 20 frames" in note for note in notes_in(events))
+    assert any("only the first 20 frames, those before --end 0.8;" in note for note in notes_in(events))
+    assert verify_video(clip, partial, settings=UpscaleSettings(end=Fraction(4, 5))).findings == 0
     assert [number for _, number in read_frames(partial)] == list(range(20))
     sound = read_packets(partial)[1]
     assert Fraction(7, 10) < sound[-1][0] <= Fraction(4, 5), "the picture ends at 0.8 s"

@@ -16,7 +16,7 @@ from vsr.errors import MediaError
 from vsr.events import ComparedEvent, FindingEvent, NoteEvent, ProgressEvent, Tell, VerifiedEvent
 from vsr.filtering import filtered, frame_estimate
 from vsr.frames import MediaInfo, Plane, SegmentFile, StreamPlan, VideoInfo
-from vsr.io.container import plan_streams
+from vsr.io.container import CONTAINERS, plan_streams
 from vsr.io.expectation import FoundPicture, GivenPicture, expected_file, find_picture
 from vsr.io.filters import FilteredVideo
 from vsr.io.output_format import target_color
@@ -26,7 +26,7 @@ from vsr.io.samples import Sample, all_samples
 from vsr.io.schedule import make_schedule
 from vsr.io.source import VideoSource
 from vsr.look import Jury, Looks, Verdict, look_size, shrunk, source_looks
-from vsr.naming import container_of, numbered_source
+from vsr.naming import numbered_source
 from vsr.pinned import ordered_in, untold_in
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
@@ -129,8 +129,9 @@ def _case(source: Path, output: Path, settings: UpscaleSettings) -> _Case:
     """Look both files up. Raises VsrError when they are not what can be compared."""
     if not output.is_file():
         raise MediaError(f"{output}: no such file; give a clip that vsr wrote")
-    container = container_of(output, settings)
-    assert container is not None
+    container = output.suffix.lower().lstrip(".")
+    if container not in CONTAINERS:
+        raise MediaError(f"{output}: no clip of this kind can be verified; give an .mp4, .mov, .mkv or .webm")
     info = probe(source, numbered=numbered_source(source, output, settings))
     video, _ = filtered(info, settings)
     info = replace(info, video=video)

@@ -64,7 +64,8 @@ def finish_partial(job: Job, tell: Tell, cancel: Cancel) -> DoneEvent:
         part_of(job, journal).replace(output)
         sync_folder(output.parent)
     frames = sum(len(segment.pts) for segment in segments)
-    tell(NoteEvent(message=f"only the first {frames} frames; without --finish-partial the same command goes on"))
+    until = f"only the first {frames} frames, those before --end {float(end):g}"
+    tell(NoteEvent(message=f"{until}; without --finish-partial the same command goes on"))
     return DoneEvent(
         output=str(output),
         frames=frames,
