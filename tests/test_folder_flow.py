@@ -17,7 +17,6 @@ from tests.still_maker import png, read_back, slope, twice
 from vsr.errors import Cancelled
 from vsr.events import FileEvent, NetworkEvent, PixelsEvent
 from vsr.folder.budget import Budget
-from vsr.folder.making import Maker
 from vsr.folder.run import upscale_folder
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
@@ -196,14 +195,14 @@ def test_a_slow_disk_does_not_let_memory_grow(photos, settings, monkeypatch):
         largest = max(largest, self._count)
         return taken
 
-    deliver = Maker.deliver
+    deliver = vsr.folder.pictures.deliver_work
 
-    def slow(self, work, pages):
+    def slow(ledger, work, pages):
         time.sleep(0.02)
-        return deliver(self, work, pages)
+        return deliver(ledger, work, pages)
 
     monkeypatch.setattr(Budget, "take", seen)
-    monkeypatch.setattr(Maker, "deliver", slow)
+    monkeypatch.setattr(vsr.folder.pictures, "deliver_work", slow)
     monkeypatch.setattr(vsr.folder.pictures, "_MOST_ON_CPU", 4)
     assert upscale_folder(photos, settings=settings).done == 12
     assert largest <= 4

@@ -61,6 +61,8 @@ def folder(
     foreign = sorted(set(given) & CLIP_ONLY)
     if foreign and not videos:
         raise click.UsageError(f"{option_name(foreign[0])} is for clips, which only --videos takes.")
+    if "finish_partial" in given:
+        raise click.UsageError("--finish-partial is for one clip, which vsr upscale takes.")
     if "fps" in given:
         raise click.UsageError("--fps is for numbered pictures, which vsr upscale makes into a clip.")
     from vsr.cli.show import display, show_logs

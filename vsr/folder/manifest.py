@@ -21,7 +21,8 @@ _VERSION = 1
 _CHUNK = 256  # queued files read at once
 
 # done: the result is, or is about to be, there. replacing: the same, but something of ours is there, too, until then.
-State = Literal["done", "replacing", "failed"]
+# begun: a clip's journal is, or is about to be, beside the place of its result.
+State = Literal["done", "replacing", "begun", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

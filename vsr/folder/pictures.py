@@ -12,10 +12,8 @@ from vsr.engine.together import Order, Rendered, Turn, render_together
 from vsr.engine.tune import Cores, available_cores, choose_device, machine_memory
 from vsr.events import Event, FileEvent, PixelsEvent, Tell
 from vsr.folder.budget import Budget
-from vsr.folder.job import Job
-from vsr.folder.making import Maker, Work
-from vsr.folder.manifest import Manifest
-from vsr.folder.places import Places
+from vsr.folder.ledger import Ledger
+from vsr.folder.making import Work, deliver_work, plan_work
 from vsr.folder.progress import Progress
 from vsr.io.still_write import flat
 from vsr.picture import RenderedPage, Samples
@@ -31,37 +29,31 @@ _GPU_WORKERS = 2  # one prepares its next batch while the card computes the othe
 Item = Work | FileEvent  # a file on its way, or what came of it
 
 
-def make_pictures(job: Job, manifest: Manifest, files: int, tell: Tell, cancel: Cancel) -> Iterator[FileEvent]:
-    """Make every still in the manifest's queue, of which there are `files`."""
-    with Progress(job, manifest, files, cancel) as progress:
-        line = _Line(job, manifest, progress, cancel)
-        with (
-            Stage("read", line.read(), cancel=cancel) as read,
-            Stage("render", line.render(read), cancel=cancel) as rendered,
-            Stage("write", line.write(rendered), cancel=cancel) as written,
-        ):
-            last = None
-            for outcome in written.arrivals():
-                while not line.news.empty():
-                    tell(line.news.get())
-                now = progress.event()
-                if now != last:
-                    tell(now)
-                    last = now
-                if outcome is not None:
-                    yield outcome
+def make_pictures(ledger: Ledger, progress: Progress, tell: Tell, cancel: Cancel) -> Iterator[FileEvent]:
+    """Make every still in the manifest's queue."""
+    line = _Line(ledger, progress, cancel)
+    with (
+        Stage("read", line.read(), cancel=cancel) as read,
+        Stage("render", line.render(read), cancel=cancel) as rendered,
+        Stage("write", line.write(rendered), cancel=cancel) as written,
+    ):
+        for outcome in written.arrivals():
+            while not line.news.empty():
+                tell(line.news.get())
+            progress.tell(tell)
+            if outcome is not None:
+                yield outcome
 
 
 class _Line:
     """The stages, each a generator that runs in a thread of its own. A file that fails keeps its turn."""
 
-    def __init__(self, job: Job, manifest: Manifest, progress: Progress, cancel: Cancel) -> None:
-        self._maker = Maker(job=job, manifest=manifest, places=Places(job=job, manifest=manifest))
-        self._manifest = manifest
+    def __init__(self, ledger: Ledger, progress: Progress, cancel: Cancel) -> None:
+        self._ledger = ledger
         self._progress = progress
         self._cancel = cancel
         self._networks: dict[bool, Network] = {}  # by whether samples are deep
-        device, _ = choose_device(job.stills.settings.device)
+        device, _ = choose_device(ledger.job.stills.settings.device)
         self._is_cpu = device.type == "cpu"
         self._cores = available_cores()
         self._workers = min(self._cores, _MOST_WORKERS) if self._is_cpu else _GPU_WORKERS
@@ -76,11 +68,11 @@ class _Line:
 
     def _planned(self) -> Iterator[Item | None]:
         """Read headers and find places, in the order of the files; wait for memory where there is none."""
-        for found in self._manifest.queued("still"):
+        for found in self._ledger.manifest.queued("still"):
             try:
-                work = self._maker.plan(found)
+                work = plan_work(self._ledger, found)
             except Exception as e:
-                yield self._maker.failed(found, e)
+                yield self._ledger.failed(found, e)
                 continue
             if isinstance(work, Work):
                 work.cost = _cost(work)
@@ -95,7 +87,7 @@ class _Line:
         try:
             item.page = next(pages_of(item.plan))
         except Exception as e:
-            return self._over(item, self._maker.failed(item.found, e))
+            return self._over(item, self._ledger.failed(item.found, e))
         if item.page.damage:
             item.damage.append(item.page.damage)
         return item
@@ -148,9 +140,9 @@ class _Line:
         try:
             if done.error is not None:
                 raise done.error
-            outcome = self._maker.deliver(work, self._pages(work, done.samples))
+            outcome = deliver_work(self._ledger, work, self._pages(work, done.samples))
         except Exception as e:
-            outcome = self._maker.failed(work.found, e)
+            outcome = self._ledger.failed(work.found, e)
         return self._over(work, outcome)
 
     def _pages(self, work: Work, samples: Samples | None) -> Iterator[RenderedPage]:

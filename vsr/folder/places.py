@@ -39,7 +39,7 @@ class Places:
         )
 
     def may_write(self, name: str) -> bool:
-        """Whether a result may go there; False where it is there already and is to be left.
+        """Whether a result may go there; False where something is that is to be left.
 
         Raises Taken when it is neither ours nor to be replaced or left.
         """

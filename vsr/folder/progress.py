@@ -1,12 +1,15 @@
 """How far a folder is, in source pixels. Headers are read ahead, in a thread of their own, so that the end is known."""
 
 import threading
+from itertools import chain
 
 from vsr.errors import MediaError
-from vsr.events import PixelsEvent
+from vsr.events import PixelsEvent, Tell
+from vsr.folder.found import Found
 from vsr.folder.job import Job
 from vsr.folder.manifest import Manifest
 from vsr.io.images import picture_size
+from vsr.io.probe import probe
 from vsr.stage import Cancel
 
 
@@ -23,6 +26,7 @@ class Progress:
         self._done = 0
         self._looked = 0  # files whose headers have been read
         self._known = 0  # their pixels
+        self._told: PixelsEvent | None = None
         self._thread = threading.Thread(target=self._look, name="vsr-sizes", daemon=True)
 
     def __enter__(self) -> "Progress":
@@ -38,19 +42,36 @@ class Progress:
         with self._lock:
             self._done += pixels
 
-    def event(self) -> PixelsEvent:
+    def tell(self, tell: Tell) -> None:
+        """Tell how far it is, if that has changed."""
         with self._lock:
             expected = self._known * self._files // max(self._looked, 1)
-            return PixelsEvent(pixels=self._done, total=max(expected, self._done))
+            now = PixelsEvent(pixels=self._done, total=max(expected, self._done))
+        if now != self._told:
+            self._told = now
+            tell(now)
 
     def _look(self) -> None:
-        for found in self._manifest.queued("still"):
+        for found in chain(self._manifest.queued("still"), self._manifest.queued("clip")):
             if self._is_over.is_set() or self._cancel.is_set:
                 return
             try:
-                height, width = picture_size(self._job.source / found.name)
+                pixels = self._pixels(found)
             except MediaError:  # told when its turn comes
-                height = width = 0
+                pixels = 0
             with self._lock:
                 self._looked += 1
-                self._known += height * width
+                self._known += pixels
+
+    def _pixels(self, found: Found) -> int:
+        path = self._job.source / found.name
+        if found.sort == "clip":
+            video = probe(path).video
+            return clip_pixels((video.height, video.width), video.frame_estimate)
+        height, width = picture_size(path)
+        return height * width
+
+
+def clip_pixels(size: tuple[int, int], frames: int | None) -> int:
+    """Pixels of all frames of a clip, as far as they can be told."""
+    return size[0] * size[1] * (frames or 1)

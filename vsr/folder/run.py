@@ -12,6 +12,7 @@ from vsr.events import FileEvent, FolderDoneEvent, FolderEvent, Tell
 from vsr.folder.found import Found
 from vsr.folder.job import Job, make_job
 from vsr.folder.manifest import Manifest
+from vsr.folder.places import Places
 from vsr.folder.scan import Patterns, Scan
 from vsr.preset import load_preset
 from vsr.settings import UpscaleSettings
@@ -138,7 +139,7 @@ def _known(job: Job, manifest: Manifest, found: Found) -> FileEvent | None:
     if row is None or not recipe.is_of(row, found):
         return None
     is_wrong = row.state == "failed" or (row.error is not None and not recipe.settings.allow_damaged)
-    if row.state == "replacing" or (is_wrong and job.retry_failed):
+    if row.state in ("replacing", "begun") or (is_wrong and job.retry_failed):
         return None
     if row.state == "failed":
         return FileEvent(
@@ -154,7 +155,15 @@ def _known(job: Job, manifest: Manifest, found: Found) -> FileEvent | None:
 
 def _made(job: Job, manifest: Manifest, looked: FolderEvent, tell: Tell, cancel: Cancel) -> Iterator[FileEvent]:
     """Make what is in the queue: stills, then clips."""
-    if looked.stills:
-        from vsr.folder.pictures import make_pictures  # torch takes seconds to import
+    if not looked.stills and not looked.clips:
+        return
+    from vsr.folder.clips import make_clips  # torch takes seconds to import
+    from vsr.folder.ledger import Ledger
+    from vsr.folder.pictures import make_pictures
+    from vsr.folder.progress import Progress
 
-        yield from make_pictures(job, manifest, looked.stills, tell, cancel)
+    ledger = Ledger(job=job, manifest=manifest, places=Places(job=job, manifest=manifest))
+    with Progress(job, manifest, looked.stills + looked.clips, cancel) as progress:
+        if looked.stills:
+            yield from make_pictures(ledger, progress, tell, cancel)
+        yield from make_clips(ledger, progress, tell, cancel)
