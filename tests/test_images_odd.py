@@ -1,180 +1,75 @@
 """Every odd picture there is, enlarged, and read back by others: pixels and depth by tifffile, libav or Pillow."""
 
-import os
+import io
+import json
+from contextlib import redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
-import tifffile
-from av.error import FFmpegError
-from PIL import Image, ImageOps
 
-from tests.still_maker import read_back, twice
+from tests.odd_pictures import BAD, CUT_OFF, FILES, check_pixels, check_said
+from vsr.cli import run
 from vsr.errors import MediaError
 from vsr.events import NoteEvent
 from vsr.settings import UpscaleSettings
-from vsr.stage import Cancel
-from vsr.still_plan import plan_still
-from vsr.stills import Network, make_still, open_network
+from vsr.stills import upscale_image
 
-# The files are listed where tests are collected; the fixture `media` skips or fails when they are not there.
-FOLDER = Path(os.environ.get("VSR_TEST_DATA", "/nowhere")) / "images_odd"
-FILES = sorted(path.name for path in FOLDER.glob("*") if path.suffix != ".tsv") if FOLDER.is_dir() else []
-
-# What neither Pillow nor libav decodes, and what the one line says of it.
-BAD = {
-    "libavif__color_grid_alpha_grid_tile_shared_in_dimg.avif": "Not implemented",  # libav shows one tile of its grid
-    "pillow__00r0_gray_l.jp2": "broken data stream",
-    "pillow__apng_sequence_fdat_fctl.png": "frame sequence errors",
-    "pillow__bmp_b_badwidth.bmp": "are more than 500 million",
-    "pillow__bmp_b_reallybig.bmp": "are more than 500 million",
-    "pillow__bmp_g_rgb32bf.bmp": "Unsupported BMP bitfields layout",
-    "pillow__bmp_q_pal2.bmp": "Unsupported BMP pixel depth",
-    "pillow__bmp_q_rgb24png.bmp": "Unsupported BMP pixel depth",
-    "pillow__broken.png": "no picture that Pillow or libav can read",
-    "pillow__decompression_bomb.ico": "cannot be read as a picture",
-    "pillow__seek_too_large.tif": "no page in it",
-    "pillow__ultrahdr.jpg": "truncated",  # a header without pixels
-    "pillow__unknown_compression_method.png": "no picture that Pillow or libav can read",
-    "pillow__zero_width.gif": "no picture that Pillow or libav can read",
-    "pngsuite__xcrn0g04.png": "no picture that Pillow or libav can read",
-    "pngsuite__xd9n2c08.png": "no picture that Pillow or libav can read",
-    "pngsuite__xdtn0g01.png": "cannot load this image",
-    "pngsuite__xs4n0g01.png": "no picture that Pillow or libav can read",
-    "sharp__check.svg": "no picture that Pillow or libav can read",
-}
-CUT_OFF = {"pillow__truncated_jpeg.jpg", "sharp__truncated.jpg"}
-LOSSY = {".jpg", ".avif", ".webp"}
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid APNG")
 
 
 @pytest.fixture(scope="module")
-def network(nearest) -> dict[str, Network]:
-    return {}
+def outcomes(media, nearest, tmp_path_factory) -> dict[str, dict]:
+    """What one command told of each file."""
+    words = ["--model", str(nearest), "--device", "cpu", "--precision", "fp32"]
+    output = tmp_path_factory.mktemp("odd") / "large"
+    told = io.StringIO()
+    with redirect_stdout(told):
+        status = run(["folder", str(media / "images_odd"), "-o", str(output), "--json", *words])
+    events = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert status == 1
+    last = events[-1]
+    assert last["event"] == "folder_done"
+    assert (last["done"], last["failed"]) == (len(FILES) - len(BAD) - len(CUT_OFF), len(BAD) + len(CUT_OFF))
+    return {event["source"]: event for event in events if event["event"] == "file"}
 
 
-@pytest.fixture
-def settings(nearest) -> UpscaleSettings:
-    return UpscaleSettings(model=str(nearest), scale=Fraction(2), device="cpu", precision="fp32")
-
-
-def run(source: Path, folder: Path, settings: UpscaleSettings, networks: dict[str, Network]) -> tuple[Path, str, list]:
-    """(output, damage, notes)."""
-    plan = plan_still(source, folder, settings)
-    if "one" not in networks:
-        networks["one"] = open_network(plan)
-    notes: list[str] = []
-
-    def hear(event):
-        if isinstance(event, NoteEvent):
-            notes.append(event.message)
-
-    done = make_still(plan, networks["one"], tell=hear, cancel=Cancel())
-    return Path(done.output), done.damage, notes
-
-
-def first_page(path: Path) -> np.ndarray | None:
-    """(h, w, c) of a source by its independent reader, upright; None where each reads it in a way of its own."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        try:
-            with tifffile.TiffFile(path) as file:
-                page = file.pages[0]
-                assert isinstance(page, tifffile.TiffPage)
-                if page.photometric in (3, 5, 8) or page.tags.valueof(274, 1) != 1:
-                    return None
-                found = page.asarray()
-                if page.photometric == 0:
-                    found = ~found if found.dtype == bool else 255 - found
-                if found.dtype == bool:
-                    found = found.astype(np.uint8) * 255
-                return found if found.ndim == 3 else found[..., None]
-        except (ValueError, NotImplementedError):
-            return None
-    try:
-        opened = Image.open(path)
-    except OSError:
-        return None  # read by libav
-    with opened as picture:
-        if picture.info.get("default_image"):
-            picture.seek(1)
-        if picture.mode not in ("L", "LA", "RGB", "RGBA", "1") or "transparency" in picture.info:
-            return None
-        if getattr(picture, "n_frames", 1) > 1:
-            picture = picture.convert("RGBA")
-        upright = ImageOps.exif_transpose(picture.convert("L") if picture.mode == "1" else picture)
-        found = np.asarray(upright)
-    return found if found.ndim == 3 else found[..., None]
-
-
-def depth_of(path: Path) -> int:
-    """Bits of a sample in a file, as libav or tifffile tells."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            assert isinstance(page, tifffile.TiffPage)
-            bits = page.bitspersample
-        return 8 if bits <= 8 else 16 if bits <= 16 else 32
-    with av.open(f"file:{path}") as file:
-        frame = next(file.decode(video=0))
-        return 8 if max(component.bits for component in frame.format.components) <= 8 else 16
-
-
-@pytest.mark.filterwarnings("ignore:Invalid APNG")
 @pytest.mark.parametrize("name", FILES)
-def test_an_odd_picture_goes_through_or_gets_its_line(media, settings, network, tmp_path, name):
+def test_an_odd_picture_becomes_what_it_should_or_gets_its_line(media, outcomes, name):
+    source, told = media / "images_odd" / name, outcomes[name]
+    if name in BAD:
+        assert told["state"] == "failed"
+        assert told["output"] is None
+        assert BAD[name] in told["reason"]
+        assert "\n" not in told["reason"]
+        return
+    assert (told["state"] == "failed") == bool(told["reason"]) == (name in CUT_OFF)
+    output = Path(told["output"])
+    check_pixels(source, output)
+    check_said(source, output, told["notes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_alone_it_becomes_the_same(media, nearest, tmp_path, name):
     source = media / "images_odd" / name
+    settings = UpscaleSettings(model=str(nearest), scale=Fraction(2), device="cpu", precision="fp32")
     if name in BAD:
         with pytest.raises(MediaError) as caught:
-            run(source, tmp_path, settings, network)
+            upscale_image(source, tmp_path, settings=settings)
         line = str(caught.value)
         assert line.startswith(f"{source}: ")
         assert "\n" not in line
         assert BAD[name] in line
         assert not list(tmp_path.iterdir())
         return
-    output, damage, _ = run(source, tmp_path, settings, network)
-    assert bool(damage) == (name in CUT_OFF)
-    wanted = first_page(source) if name not in CUT_OFF else None
-    if output.suffix not in (".webp", ".avif"):  # 8 bits always
-        try:
-            assert depth_of(output) == max(8, depth_of(source))
-        except (FFmpegError, ValueError, StopIteration):
-            assert depth_of(output) in (8, 16)  # a source that libav cannot read, or whose side data PyAV cannot name
-    found = read_back(output)
-    if wanted is None:
-        return
-    assert found.shape[:2] == (2 * wanted.shape[0], 2 * wanted.shape[1])
-    if found.dtype != wanted.dtype or found.shape[2] != wanted.shape[2]:
-        return  # more depth or alpha than Pillow hands out
-    large = twice(wanted)
-    if wanted.shape[2] in (2, 4):
-        seen = large[..., -1] > 0
-        found, large = found[seen], large[seen]
-    error = np.abs(found.astype(float) - large)
-    assert error.mean() <= (4 if output.suffix in LOSSY else 0.5), "edges of alpha are smoothed, all else is exact"
+    notes: list[str] = []
 
+    def hear(event):
+        if isinstance(event, NoteEvent):
+            notes.append(event.message)
 
-@pytest.mark.filterwarnings("ignore:Invalid APNG")
-@pytest.mark.parametrize("name", [name for name in FILES if name not in BAD])
-def test_what_an_odd_picture_says_is_kept(media, settings, network, tmp_path, name):
-    source = media / "images_odd" / name
-    output, _, notes = run(source, tmp_path, settings, network)
-    try:
-        Image.open(source).close()
-    except OSError:
-        return  # read by libav, which hands out no metadata
-    with Image.open(source) as before, Image.open(output) as after:
-        icc, kept = before.info.get("icc_profile"), after.info.get("icc_profile")
-        assert not icc or kept == icc
-        assert after.getexif().get(274, 1) == 1
-        made = dict(before.getexif().get_ifd(0x8769))
-        said = dict(after.getexif().get_ifd(0x8769))
-        for tag in (0x9003, 0x829A, 0x829D, 0x9000):
-            assert made.get(tag) == said.get(tag), (hex(tag), notes)
-        assert dict(before.getexif().get_ifd(0x8825)) == dict(after.getexif().get_ifd(0x8825))
-        frames = getattr(before, "n_frames", 1) - bool(before.info.get("default_image"))
-        if before.format not in ("MPO",):
-            assert getattr(after, "n_frames", 1) == frames
-        if frames > 1 and before.format in ("GIF", "WEBP", "PNG"):
-            assert after.info.get("loop") == before.info.get("loop")
+    done = upscale_image(source, tmp_path, settings=settings, on_event=hear)
+    assert bool(done.damage) == (name in CUT_OFF)
+    check_pixels(source, Path(done.output))
+    check_said(source, Path(done.output), notes)

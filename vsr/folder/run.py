@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +164,10 @@ def _made(job: Job, manifest: Manifest, looked: FolderEvent, tell: Tell, cancel:
     from vsr.folder.progress import Progress
 
     ledger = Ledger(job=job, manifest=manifest, places=Places(job=job, manifest=manifest))
-    with Progress(job, manifest, looked.stills + looked.clips, cancel) as progress:
+    progress = Progress(job, manifest, looked.stills + looked.clips, cancel)
+    with progress, warnings.catch_warnings():
+        # Pillow's warnings are silenced where it reads, one thread's way out undoing another's: so here, for all.
+        warnings.simplefilter("ignore")
         if looked.stills:
             yield from make_pictures(ledger, progress, tell, cancel)
         yield from make_clips(ledger, progress, tell, cancel)
