@@ -24,6 +24,7 @@ from vsr.video import upscale_video
 
 _FRAMES = 100
 _BEATS = (6, 17, 31, 70, 83, 94)  # none lies in the tenth of the file from its middle on, or where that may still show
+_KEYFRAMES = 15  # frames from one to the next
 _STEP = Fraction(1, 25)
 _TICK = Fraction(2, 1000)
 _CASES = [
@@ -63,7 +64,7 @@ def clip(path: Path, codec: str) -> Path:
     """A click clip of 100 frames; frame k shows k in its upper half."""
     base = Fraction(1, 25) if codec.startswith("mpeg") or path.suffix == ".avi" else Fraction(1, 90000)
     audio = {".avi": "libmp3lame", ".ts": "mp2"}.get(path.suffix, "aac")
-    options = {"g": "15", "bf": "0"} if path.suffix in (".ts", ".avi") else {"g": "15"}
+    options = {"g": str(_KEYFRAMES), "bf": "0"} if path.suffix in (".ts", ".avi") else {"g": str(_KEYFRAMES)}
     faststart = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     make_clicks(
         path,
@@ -79,25 +80,28 @@ def clip(path: Path, codec: str) -> Path:
 
 
 def damage(path: Path, how: str) -> None:
-    """Zero or take out the tenth of a file after its middle, cut off what follows 60 %, or turn 20 bits."""
+    """Zero or take out the tenth of a file's media after their middle, cut off what follows 60 %, or turn 20 bits."""
     data = bytearray(path.read_bytes())
-    size, draw = len(data), random.Random(1)
+    media, draw = max(0, data.find(b"mdat")), random.Random(1)
+    size = len(data) - media
+    middle = media + size // 2
     if how == "bits":
         for _ in range(20):
-            data[draw.randrange(max(size // 5, data.find(b"mdat") + 8), size)] ^= 1 << draw.randrange(8)
+            data[draw.randrange(media + 8 if media else size // 5, len(data))] ^= 1 << draw.randrange(8)
     elif how == "zeros":
-        data[size // 2 : size // 2 + size // 10] = bytes(size // 10)
+        data[middle : middle + size // 10] = bytes(size // 10)
     elif how == "gone":
-        del data[size // 2 : size // 2 + size // 10]
+        del data[middle : middle + size // 10]
     else:
-        del data[size * 6 // 10 :]
+        del data[media + size * 6 // 10 :]
     path.write_bytes(data)
 
 
 def numbers(path: Path) -> list[tuple[Fraction, int]]:
-    """(seconds, number in the upper half) of each frame."""
+    """(seconds, number in the upper half) of each frame. AVI stores no pts, and those here are not reordered."""
     with av.open(str(path)) as file:
-        return [((f.pts or 0) * Fraction(f.time_base or 0), _upper(f)) for f in file.decode(video=0)]
+        kind = "dts" if path.suffix == ".avi" else "pts"
+        return [(getattr(f, kind) * Fraction(f.time_base or 0), _upper(f)) for f in file.decode(video=0)]
 
 
 def _upper(frame: VideoFrame) -> int:
@@ -128,9 +132,10 @@ def test_what_decodes_is_delivered_at_its_time_and_the_rest_is_listed(tmp_path, 
         assert all(min(abs(time - moved - due) for due in whole.values()) <= _TICK for time, _ in found)
     elif not is_shifted:
         off = [number for time, number in found if abs(time - moved - whole.get(number, time)) > _TICK]
-        assert len(off) <= 8, "but for the few that damage made show others"
+        assert len(off) <= _KEYFRAMES, "but for those up to the next keyframe, which may show what is not theirs"
     if how != "bits" and (suffix, how) != ("ts", "cut"):  # which has no length
-        assert abs(done.frames + done.lost_frames - _FRAMES) <= 2
+        # what tears a cluster of Matroska ends the file; how many followed is told by its length, and is "about"
+        assert abs(done.frames + done.lost_frames - _FRAMES) <= (4 if how == "gone" else 2)
         assert done.damaged_places
     listed = [note for note in notes if "missing" in note or "damaged" in note or "more places" in note]
     assert all(_LINE.fullmatch(note) for note in listed), listed
@@ -143,7 +148,8 @@ def test_what_decodes_is_delivered_at_its_time_and_the_rest_is_listed(tmp_path, 
     assert is_shifted or all(abs(time - place) <= 2 * _TICK for time, place in kept)
     if how in ("zeros", "gone") and not is_shifted:
         run(source, tmp_path / "heard.mkv", nearest, audio="flac")
-        _in_step(tmp_path / "heard.mkv", is_long=found[-1][0] - moved > 3)
+        is_index_wrong = (suffix, how) == ("mp4", "gone")  # for all that follows
+        _in_step(tmp_path / "heard.mkv", is_long=found[-1][0] - moved > 3 and not is_index_wrong)
 
 
 def _in_step(path: Path, *, is_long: bool) -> None:
@@ -207,11 +213,25 @@ def test_missing_packets_of_mp4_are_named_one_by_one(tmp_path, nearest):
     assert "1.200 to 1.240 s: 1 frame is missing" in notes
 
 
+def test_a_beginning_that_cannot_be_decoded_is_listed(tmp_path, nearest):
+    source = make_clip(tmp_path / "in.mp4", frames=40, options={"g": "1", "bf": "0"})
+    with av.open(str(source)) as file:
+        places = [(packet.pos or 0, packet.size) for packet in file.demux(video=0) if packet.size]
+    data = bytearray(source.read_bytes())
+    for at, size in places[:10]:
+        data[at : at + size] = bytes(size)
+    source.write_bytes(data)
+    done, notes = run(source, tmp_path / "out.mp4", nearest)
+    assert [number for _, number in read_frames(tmp_path / "out.mp4")] == list(range(10, 40))
+    assert (done.lost_frames, done.damaged_places) == (10, 1)
+    assert "the 0.400 s before the first frame: 10 frames are missing" in notes
+
+
 def test_only_damage_within_the_part_that_is_wanted_counts(tmp_path, nearest):
     source = clip(tmp_path / "in.mp4", "mpeg4")
     damage(source, "zeros")
-    for start, end in ((Fraction(0), Fraction(1, 2)), (Fraction(2), None)):
-        done, _ = run(source, tmp_path / f"{start}.mkv", nearest, start=start, end=end)
+    for start, end in ((Fraction(0), Fraction(1, 2)), (Fraction(7, 2), None)):
+        done, _ = run(source, tmp_path / f"{float(start)}.mkv", nearest, start=start, end=end)
         assert (done.lost_frames, done.damaged_places) == (0, 0)
 
 

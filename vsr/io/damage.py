@@ -35,6 +35,8 @@ class Damage:
             return f"{where}the file breaks off after {float(self.begin):.3f} s: {count} {self.of} are missing"
         count = self.of if self.units is None else f"{self.units} {self.of if self.units != 1 else self.of[:-1]}"
         verb = "is" if self.units == 1 else "are"
+        if self.end == 0:
+            return f"{where}the {float(-self.begin):.3f} s before the first frame: {count} {verb} {state}"
         return f"{where}{float(self.begin):.3f} to {float(self.end):.3f} s: {count} {verb} {state}"
 
 

@@ -125,13 +125,17 @@ class PictureDecoder:
                     reads = _from_key_before(reads, seek_to)
                 elif not _is_sought(container, stream, seek_to):
                     return
+            # libav takes the mark off a keyframe that it cannot read; mp4's index still says what it was
+            listed = next(iter(stream.index_entries), None) if "mp4" in self._info.container else None
+            is_key_first = listed is not None and listed.is_keyframe and seek_to is None
             torn: set[int] = set()  # times of packets that libav calls corrupt
             seen = 0
             for packet, is_after_hole in reads:
                 seen += bool(packet.size)
                 if packet.size and not packet.is_discard:
                     time = clock.add(packet)
-                    check.promise(time, is_key=packet.is_keyframe, is_after_hole=is_after_hole)
+                    is_key = packet.is_keyframe or (seen == 1 and is_key_first)
+                    check.promise(time, is_key=is_key, is_after_hole=is_after_hole)
                     if packet.is_corrupt and time is not None:
                         torn.add(time)
                 for frame in self._frames_of(decoder, packet, clock, is_tolerant=is_tolerant):

@@ -194,8 +194,8 @@ class VideoSource:
             yield timed
 
     def _is_wanted(self, damage: Damage) -> bool:
-        """Whether damage touches the part that is wanted."""
-        ends_before = damage.end is not None and damage.end <= self._start
+        """Whether damage touches the part that is wanted: without a start, what is lost before the first frame, too."""
+        ends_before = damage.end is not None and damage.end <= self._start and self._start > 0
         return not ends_before and (self._end is None or damage.begin < self._end)
 
     @staticmethod
