@@ -2,7 +2,8 @@
 
     python -m benchmarks.stops
 
-Writes benchmarks/results/stops.json and its lines of the table of docs/reliability.md. Runs are the command itself.
+Writes benchmarks/results/stops.json, its lines of the table of docs/reliability.md and a line there on the check. Runs
+that are stopped are the command itself.
 """
 
 import json
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
@@ -23,8 +25,8 @@ import numpy as np
 import torch
 
 import vsr
-from benchmarks.reliability import Row, report, save_rows
-from benchmarks.report import ROOT
+from benchmarks.reliability import Row, save_rows
+from benchmarks.report import ROOT, described, load, write_table
 from tests.kills import contents
 from vsr import finish
 from vsr.settings import UpscaleSettings
@@ -171,7 +173,16 @@ def main(model: str, seed: int) -> None:
     tile = seconds_a_tile(model)
     figures = {"model": model, "seed": seed, "tile_s": round(tile, 3), "check_s": check}
     save_rows("stops", rows_of(stops, tile), **figures, stops=[asdict(stop) for stop in stops])
-    print(report(), check)
+    write_table(ROOT / "docs" / "reliability.md", "stops", report(load("stops")))
+    print(report(load("stops")))
+
+
+def report(figures: Mapping[str, Any]) -> str:
+    """What the check costs, for docs/reliability.md."""
+    spent = figures["check_s"]
+    check = spent["check_output"] + spent["check_pictures"]
+    took = f"{check:.2f} s of a run's {spent['run']:.1f} s, {check / spent['run']:.1%}"
+    return f"The check took {took} (sample clip, 100 frames, x4, {figures['model']}). {described(figures)}"
 
 
 if __name__ == "__main__":

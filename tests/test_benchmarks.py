@@ -13,6 +13,7 @@ import benchmarks.network
 import benchmarks.overlap
 import benchmarks.quality
 import benchmarks.reliability
+import benchmarks.stops
 import benchmarks.train
 import benchmarks.upscale
 from benchmarks.held_back import held_back, trained_on
@@ -29,6 +30,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
     "train-cpu": ("training.md", benchmarks.train.report),
     "quality": ("quality.md", benchmarks.quality.report),
+    "stops": ("reliability.md", benchmarks.stops.report),
     "classic": ("training.md", benchmarks.quality.report),
 }
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.media_maker import HD, SD
+from tests.color_maker import BAR, BARS, codes_of, upscale, write
+from tests.media_maker import HD, SD, make_clip
 from vsr.engine.color import from_rgb
+from vsr.engine.prefetch import DeviceQueue
+from vsr.errors import MediaError
 from vsr.frames import ColorSpec, FrameBatch, Plane
 from vsr.io.pixel_formats import planar_layout
 from vsr.look import Jury, Looks, LookTaker, Verdict, look_size, looks_of, read_looks, shrunk
@@ -117,3 +120,30 @@ def test_looks_of_each_segments_first_frames_are_taken_on_the_way():
 def test_small_pictures_have_small_looks():
     planes = tuple(plane[:, :3, :2] if n == 0 else plane[:, :2, :1] for n, plane in enumerate(_planes([1])))
     assert looks_of(shrunk(planes, LAYOUT, look_size(3, 2)), LAYOUT, SD).shape == (1, 3, 3, 2)
+
+
+def test_a_run_that_writes_colours_by_another_matrix_gets_no_name(tmp_path, nearest, monkeypatch):
+    codes = codes_of(BARS, 6, full=False, depth=8).astype(np.uint8)
+    planes = [np.tile(np.repeat(row, BAR), (64, 1)) for row in codes]
+    source = write(tmp_path / "in.mkv", planes, "yuv444p", tags=(6, 6, 6, 1))
+    monkeypatch.setattr("vsr.engine.render.from_rgb", lambda rgb, layout, color: from_rgb(rgb, layout, HD))
+    with pytest.raises(MediaError, match=r"has the colours of BT\.709 in limited range, which it is not tagged with"):
+        upscale(source, tmp_path / "out.mkv", nearest)
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_a_run_that_shifts_frames_gets_no_name(tmp_path, nearest, monkeypatch):
+    """Every frame shows the one before it, as when a decoder's first frame came twice."""
+    source = make_clip(tmp_path / "in.mkv", frames=24)
+    real = DeviceQueue.render
+
+    def late(self, loaded):
+        before = None
+        for item in real(self, loaded):
+            yield replace(item, planes=item.planes if before is None else before)
+            before = item.planes
+
+    monkeypatch.setattr(DeviceQueue, "render", late)
+    with pytest.raises(MediaError, match=r"frame 10 at 0\.400 s and those that follow show the frame before"):
+        upscale(source, tmp_path / "out.mkv", nearest, segment=Fraction(2, 5))
+    assert not (tmp_path / "out.mkv").exists()
