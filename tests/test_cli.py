@@ -410,7 +410,7 @@ def test_names_in_json_are_frozen():
         "folder": ["source", "output", "stills", "clips", "skipped", "failed", "clips_left", "passed_by"],
         "network": ["model", "network_scale", "device", "why_device", "precision", "tile"],
         "file": ["source", "state", "output", "seconds", "reason", "notes"],
-        "folder_done": ["output", "done", "skipped", "failed", "clips_left", "seconds", "retries"],
+        "folder_done": ["output", "done", "skipped", "failed", "clips_left", "seconds"],
         "error": ["message"],
         "train": ["stage", "step", "steps", "images_per_s", "waiting", "loss"],
         "validation": ["stage", "step", "figures", "is_best"],

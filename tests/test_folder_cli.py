@@ -1,12 +1,17 @@
 """`vsr folder` as it is typed, and what it shows."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.still_maker import png, slope
 from vsr.cli import commands, run
+from vsr.folder.found import MANIFEST
 
 
 @pytest.fixture
@@ -91,3 +96,24 @@ def test_what_each_file_does_not_carry_is_shown_when_asked(photos, words, capsys
     png(photos / "c.png", slope(3, bits=16))
     assert run(["folder", str(photos), "-v", "--format", "webp", *words]) == 0
     assert "  note: WebP has 8 bits, and this has 16: it becomes PNG" in capsys.readouterr().err.splitlines()
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(photos, words):
+    for k in range(40):
+        png(photos / f"{k:02}.png", slope(3, size=(300, 300)))
+    command = [sys.executable, "-m", "vsr", "folder", str(photos), "--json", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "file":
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == f"vsr: {json.loads(out.splitlines()[-1])['message']}\n"
+    assert re.fullmatch(r"vsr: stopped after \d+ done, 0 skipped, 0 failed; the same command goes on\n", err)
+    made = {path.name for path in photos.with_name("photos_x2").iterdir() if path.name != MANIFEST}
+    assert 1 <= len(made) < 42
+    assert all(name.endswith(".png") for name in made)
+    assert run(["folder", str(photos), "-q", *words]) == 0
+    assert len(list(photos.with_name("photos_x2").glob("*.png"))) == 42

@@ -166,6 +166,23 @@ def test_sheets_lie_beside_the_results(photos, settings):
     assert (photos.with_name("photos_x2") / "00_sheet.png").exists()
 
 
+def test_a_sheet_takes_no_others_place(photos, settings):
+    png(photos / "00_sheet.png", slope(3))
+    results = photos.with_name("photos_x2")
+    results.mkdir()
+    (results / "01_sheet.png").write_bytes(b"mine")
+    events = []
+    upscale_folder(photos, settings=replace(settings, sheet=True), include=["00*", "01*"], on_event=events.append)
+    notes = {event.source: event.notes for event in events if isinstance(event, FileEvent)}
+    assert [note.startswith("no sheet: ") for note in notes["00.png"] + notes["01.png"]] == [True, True]
+    assert np.array_equal(read_back(results / "00_sheet.png"), twice(slope(3)))
+    assert (results / "01_sheet.png").read_bytes() == b"mine"
+    again = replace(settings, sheet=True, strip=True)
+    upscale_folder(photos, settings=again, include=["02.png"])
+    upscale_folder(photos, settings=replace(again, strip=False), include=["02.png"], on_event=events.append)
+    assert events[-2].notes == ()
+
+
 def test_options_reach_every_file(photos, settings):
     Image.fromarray(slope(3)).save(photos / "said.jpg", comment=b"hello", dpi=(300, 300))
     options = replace(settings, size=(None, 14), strip=True, format="webp", quality=80, passes=2)

@@ -88,7 +88,7 @@ class Killer:
             if path.is_file() and path.name != MANIFEST:
                 files[name] = contents(path) if path.suffix == ".mkv" else path.read_bytes()
         database = sqlite3.connect(self.output / MANIFEST)
-        rows = database.execute("SELECT source, state, output, error, notes FROM files ORDER BY source").fetchall()
+        rows = database.execute("SELECT source, state, output, error FROM files ORDER BY source").fetchall()
         database.close()
         return {**files, "rows": rows}
 

@@ -224,6 +224,13 @@ def test_cmyk_goes_through_its_profile(settings, tmp_path):
     assert notes == ["CMYK becomes sRGB, without a profile, by the plain formula"]
 
 
+def test_camera_raw_is_told_instead_of_its_preview(settings, tmp_path):
+    Image.fromarray(slope(3)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.NEF")
+    with pytest.raises(MediaError, match=r"a\.NEF: is camera raw, which is not developed here; export it"):
+        enlarge(tmp_path / "a.NEF", settings)
+
+
 def test_one_name_says_another_kind(settings, tmp_path):
     """A PNG by the name of .jpg, as downloads are."""
     png(tmp_path / "a.png", slope(3)).rename(tmp_path / "a.jpg")
@@ -360,6 +367,16 @@ def test_a_sheet_shows_details_before_and_after(settings, tmp_path):
     with Image.open(tmp_path / "a_x2_sheet.png") as sheet:
         shown = np.asarray(sheet)
     assert np.array_equal(shown[8:48, 8:64], twice(slope(3)))
+
+
+def test_a_sheet_is_not_written_over_another_file(settings, tmp_path):
+    source = png(tmp_path / "a.png", slope(3))
+    (tmp_path / "a_x2_sheet.png").write_bytes(b"mine")
+    with pytest.raises(MediaError, match=r"a_x2_sheet\.png: is there already; add --overwrite, or leave --sheet out"):
+        enlarge(source, settings, sheet=True)
+    assert not (tmp_path / "a_x2.png").exists()
+    enlarge(source, settings, sheet=True, overwrite=True)
+    assert (tmp_path / "a_x2_sheet.png").read_bytes() != b"mine"
 
 
 # Colour

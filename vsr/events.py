@@ -125,7 +125,6 @@ class FolderDoneEvent:
     failed: int
     clips_left: int
     seconds: float
-    retries: int = 0  # as in DoneEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

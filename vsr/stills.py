@@ -117,6 +117,8 @@ def make_still(plan: StillPlan, network: Network, *, tell: Tell, cancel: Cancel)
         done = DoneEvent(output=str(plan.output), frames=0, seconds=0, already_done=True)
         tell(done)
         return done
+    if settings.sheet and not settings.overwrite and sheet_path(plan).exists():
+        raise MediaError(f"{sheet_path(plan)}: is there already; add --overwrite, or leave --sheet out")
     for note in [*plan.notes, *upscaler.spec.notes, *_enlarged(plan, upscaler)]:
         tell(NoteEvent(message=note))
     retries = upscaler.retries
@@ -229,11 +231,16 @@ def rendered_pages(
         tell(NoteEvent(message=str(e)))
 
 
+def sheet_path(plan: StillPlan) -> Path:
+    """Where `write_sheet` writes."""
+    return plan.output.with_name(f"{plan.output.stem}_sheet.png")
+
+
 def write_sheet(plan: StillPlan) -> Path:
     """Write details of a finished still, before and after, beside it; returns where. Raises MediaError."""
     result = open_still(plan.output, max_pixels=1 << 62)
     before, after = (next(iter(read_pages(info, yuv_to_rgb))) for info in (plan.info, result))
-    path = plan.output.with_name(f"{plan.output.stem}_sheet.png")
+    path = sheet_path(plan)
     write_rgb(path, contact_sheet(details(before, after), columns=2))
     return path
 

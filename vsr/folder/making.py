@@ -1,8 +1,9 @@
 """The steps of one still of a folder that are not the network's: planned, put in its place, entered in the ledger."""
 
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vsr.events import FileEvent
@@ -11,7 +12,7 @@ from vsr.folder.ledger import Ledger, Result
 from vsr.picture import Page, RenderedPage
 from vsr.still_output import deliver
 from vsr.still_plan import StillPlan, plan_still
-from vsr.stills import Network, write_sheet
+from vsr.stills import Network, sheet_path, write_sheet
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -65,6 +66,12 @@ def deliver_work(ledger: Ledger, work: Work, pages: Iterator[RenderedPage]) -> F
     deliver(plan, pages, damage=work.damage, overwrite=replaces, before_named=record)
     if replaces:
         ledger.record(found, result(), "done", output)
-    if plan.settings.sheet:
-        write_sheet(plan)
-    return ledger.made(found, result())
+    made = ledger.made(found, result())
+    if not plan.settings.sheet:
+        return made
+    sheet = sheet_path(plan)
+    is_anothers = os.path.lexists(ledger.job.source / sheet.relative_to(ledger.job.output))
+    if is_anothers or (sheet.exists() and not replaces and not plan.settings.overwrite):
+        return replace(made, notes=(*made.notes, f"no sheet: {sheet} is there already, or another picture's"))
+    write_sheet(plan)
+    return made

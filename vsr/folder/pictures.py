@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vsr.engine.together import Order, Rendered, Turn, render_together
 from vsr.engine.tune import Cores, available_cores, choose_device, machine_memory
-from vsr.events import Event, FileEvent, PixelsEvent, Tell
+from vsr.events import Event, FileEvent, NoteEvent, PixelsEvent, Tell
 from vsr.folder.budget import Budget
 from vsr.folder.ledger import Ledger
 from vsr.folder.making import Work, deliver_work, plan_work
@@ -43,6 +43,8 @@ def make_pictures(ledger: Ledger, progress: Progress, tell: Tell, cancel: Cancel
             progress.tell(tell)
             if outcome is not None:
                 yield outcome
+    if line.retries:
+        tell(NoteEvent(message=f"{line.retries} parts of pictures were computed again: out of memory, or not finite"))
 
 
 class _Line:
@@ -61,6 +63,11 @@ class _Line:
             min(_LARGEST_BUDGET, machine_memory() // 8), most=_MOST_ON_CPU if self._is_cpu else _MOST_ON_GPU
         )
         self.news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    @property
+    def retries(self) -> int:
+        """As of `Upscaler`, over all networks."""
+        return sum(network.upscaler.retries for network in self._networks.values())
 
     def read(self) -> Iterator[Item]:
         """Decode several files at once."""

@@ -50,7 +50,12 @@ _OTHERS = (
     *(".dpx", ".qoi", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".sun", ".pcx", ".dcx", ".xbm", ".xpm", ".im", ".msp"),
     *(".blp", ".ftex", ".ftu", ".mpo", ".jps", ".svg", ".svgz", ".wmf", ".emf", ".eps"),
 )
-_SUFFIXES: dict[str, Kind] = {**KIND_OF_SUFFIX, **dict.fromkeys(_OTHERS, "other")}
+# Camera raw. Most of them begin as TIFFs do, whose first page is then a small preview.
+RAW_SUFFIXES = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef", ".mos"),
+    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+_SUFFIXES: dict[str, Kind] = {**KIND_OF_SUFFIX, **dict.fromkeys((*_OTHERS, *RAW_SUFFIXES), "other")}
 
 
 def still_kind(path: Path) -> Kind | None:

@@ -20,7 +20,7 @@ from vsr.io.heif import inspect_heif, read_heif
 from vsr.io.jpeg_parts import jpeg_parts
 from vsr.io.png_chunks import inflated, iptc_of, iptc_of_resources, read_chunks, xmp_of
 from vsr.io.still import Density, Kind, Metadata, StillInfo
-from vsr.io.still_kind import still_kind
+from vsr.io.still_kind import RAW_SUFFIXES, still_kind
 from vsr.io.still_libav import UNREADABLE, YuvToRgb, decode_png, read_by_libav, size_by_libav
 from vsr.io.still_pillow import DAMAGE, channels_of, frame_of, opened, samples_of, upright
 from vsr.io.tiff_read import inspect_tiff, read_tiff
@@ -51,6 +51,8 @@ def open_still(path: Path, *, max_pixels: int) -> StillInfo:
     Pixels are counted over all frames of an animation, since all of it is held, and of the largest page of a TIFF.
     """
     kind = still_kind(path)
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise MediaError(f"{path}: is camera raw, which is not developed here; export it as TIFF first")
     try:
         if kind == "tiff":
             info, area = inspect_tiff(path)
