@@ -322,5 +322,5 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str):
 
 @pytest.mark.parametrize("name", ["", "zzz"])
 def test_a_name_like_none_is_answered_with_all(name: str):
-    with pytest.raises(ModelError, match="known names: "):
+    with pytest.raises(ModelError, match="`vsr models list` tells the names"):
         find(name)

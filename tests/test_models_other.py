@@ -123,6 +123,23 @@ def test_size_rules_are_shown_and_kept_by_padding(tmp_path):
         assert upscaler(torch.rand(1, 3, 9, 7)).shape == (1, 3, 18, 14)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_masks_that_a_network_makes_in_fp32_do_not_stop_its_faster_types(tmp_path, dtype):
+    """SwinIR makes those of every size but its own while it runs."""
+    from spandrel.architectures.SwinIR import SwinIR
+
+    torch.manual_seed(0)
+    sizes = {"img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2], "upscale": 2}
+    with warnings.catch_warnings(action="ignore"):  # spandrel's own
+        swin = SwinIR(**sizes, upsampler="pixelshuffle").state_dict()
+    net, spec = load_model(saved(tmp_path / "swin.pth", swin))
+    assert "whole picture" in spec.notes[0]
+    picture = torch.rand(1, 3, 24, 40)
+    with torch.inference_mode():
+        exact = net(picture)
+        torch.testing.assert_close(net.to(dtype)(picture), exact, rtol=0, atol=0.02)  # of results near 0.4
+
+
 def test_networks_of_gray_pictures_are_refused(tmp_path):
     from spandrel.architectures.DnCNN import DnCNN
 

@@ -140,7 +140,9 @@ class UpscaleSettings:
             other = "model" if self.model is not None else "denoise"
             raise ConfigError(f"mix and {other}: both given; give one of them")
         if len(self.mix) < 2 or not all(0 < share < 1 for share in self.mix.values()):
-            raise ConfigError("mix: takes two models or more, each with a share between 0 and 1; give A:0.7,B:0.3")
+            raise ConfigError(
+                "mix: takes two models or more, each with a share between 0 and 1; give such as A:0.7,B:0.3"
+            )
         if abs(sum(self.mix.values()) - 1) > 1e-6:
             raise ConfigError(f"mix: the shares make {sum(self.mix.values()):g}; give shares that make 1")
 

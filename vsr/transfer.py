@@ -152,7 +152,8 @@ def _named(error: Exception) -> Exception:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return RefusedError(f"its certificate is not trusted: {reason.verify_message}")
-    said = " ".join(str(reason).split()) or type(reason).__name__
+    told = reason.strerror if isinstance(reason, OSError) else None
+    said = " ".join((told or str(reason)).split()) or type(reason).__name__
     if isinstance(reason, ValueError):  # no address at all
         return RefusedError(said)
     is_broken = error is reason or isinstance(reason, TimeoutError | ConnectionResetError | ssl.SSLError)

@@ -51,7 +51,16 @@ path when the extra `vsr[models]` is installed; `vsr models info` shows its arch
 weights' licence is for its publisher to say. With spandrel 0.4.2 and random weights: RCAN loads; EDSR and DPSR do not,
 for it knows neither.
 
-`vsr models show NAME... photo.jpg -o sheet.png` puts one crop through several of them, bicubic beside, at 100 %.
+## Pictures
+
+`vsr models show NAME... photo.jpg -o sheet.png` puts one crop through several of them, bicubic beside, at 100 %. Here
+96 pixels of a small portrait that had been a JPEG (Grace Hopper; U.S. Navy, public domain; from Pillow's tests, HPND);
+the four large networks are not in it, for their files were not at hand.
+
+![bicubic and four networks](official.webp)
+
+The worst thing in it: no network brings back the eyes behind the glasses, all paint brown smudges, and
+`realesr-animevideov3` draws the folds beside nose and mouth as lines of ink.
 
 ## What a file is held against
 

@@ -5,6 +5,7 @@ A file is known by its content, a network by the names and shapes of its tensors
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -116,7 +117,8 @@ def _read_pickle(path: Path) -> StateDict:
     """What torch.save wrote, through torch's restricted unpickler, which builds tensors and plain containers only."""
     _require_bounded_archive(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of torch, on how the file was pickled
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         if "GLOBAL" in str(e) or "global" in str(e):  # names a function or class, as a pickle that runs code does
             raise ModelError("holds more than tensors and was not opened; convert it to safetensors first") from e

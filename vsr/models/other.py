@@ -43,7 +43,9 @@ class OtherNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = next(self.model.parameters()).dtype
-        return torch.cat([self._descriptor(one.to(dtype)).float() for one in x.split(1)])  # it takes one at a time
+        # some make masks and grids in fp32 whatever the type of their weights; autocast brings both together
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            return torch.cat([self._descriptor(one.to(dtype)).float() for one in x.split(1)])  # it takes one at a time
 
 
 def read_other(state: dict[str, Tensor]) -> OtherNet:

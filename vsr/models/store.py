@@ -69,10 +69,11 @@ def fetch(
         raise AbsentModelError(_by_hand(published, folder, "is not here, and the network is not to be asked"))
     told = tell or (lambda _: None)
     size = "" if published.size is None else f"{told_size(published.size)} "
-    told(NoteEvent(message=f"{published.name}: is not here yet; fetching {size}from {published.url} into {folder}"))
+    urls = [*_mirrors(published.file), published.url]
+    told(NoteEvent(message=f"{published.name}: is not here yet; fetching {size}from {urls[0]} into {folder}"))
     try:
         download(
-            [*_mirrors(published.file), published.url],
+            urls,
             folder / published.file,
             sha256=published.sha256,
             size=published.size,
@@ -174,7 +175,7 @@ def _foreign(entry: Entry) -> str:
 def _unknown(name: str) -> str:
     known = {one.lower(): one for one in (*EMBEDDED, *PUBLISHED, *_added())}
     near = difflib.get_close_matches(name.lower(), known, n=1)
-    said = f"did you mean {known[near[0]]}" if near else f"known names: {', '.join(known.values())}"
+    said = f"did you mean {known[near[0]]}" if near else "`vsr models list` tells the names"
     return f"model {name!r}: no such name or file; {said}, or give the path of a weights file"
 
 
