@@ -30,6 +30,35 @@ def profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def press_profile() -> bytes:
+    """A profile of a made-up press: a table from CMYK to Lab, whose cyan is dark and whose paper is yellow."""
+    paper, inks = np.array([95.0, 0.0, 30.0]), np.array([[-60, -20, -70], [-45, 70, -30], [-5, 0, 60], [-80, 0, -25]])
+    corners = np.array([[k >> 3 & 1, k >> 2 & 1, k >> 1 & 1, k & 1] for k in range(16)])
+    lab = np.clip(paper + corners @ inks, [0, -128, -128], [100, 127, 127])
+    table = np.rint(lab * [2.55, 1, 1] + [0, 128, 128]).astype(np.uint8).tobytes()
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 16)
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * ramp + table + 3 * ramp
+    said = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 6) + b"press\0" + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061),
+        b"A2B0": lut,
+    }
+    place = 128 + 4 + 12 * len(said)
+    rows, data = b"", b""
+    for name, content in said.items():
+        rows += name + struct.pack(">II", place + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    head = (
+        struct.pack(">I4sI", place + len(data), bytes(4), 0x02100000)
+        + b"prtrCMYKLab "
+        + struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    )
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(said)) + rows + data
+
+
 def twice(samples: np.ndarray) -> np.ndarray:
     """What the network `nearest` makes of samples."""
     return samples.repeat(2, 0).repeat(2, 1)

@@ -12,6 +12,7 @@ import tifffile
 from PIL import ExifTags, Image, IptcImagePlugin
 
 from tests.still_maker import IPTC, SIZE, exif, png, profile, read_back, slope, twice, xmp
+from vsr.io import tiff_write
 from vsr.io.exif import orientation, renewed
 from vsr.io.jpeg_parts import jpeg_parts
 from vsr.io.still_read import open_still
@@ -206,3 +207,20 @@ def test_a_profile_for_other_pixels_is_not_put_in(settings, tmp_path):
     plan = plan_still(source, tmp_path / "a.webp", settings)
     assert plan.notes == ("not carried: colour profile, which is for other pixels",)
     assert plan_still(source, None, settings).encoding.metadata.icc == bytes(gray)
+
+
+def test_a_tiff_beyond_4_gb_says_the_same(settings, photo, tmp_path, monkeypatch):
+    def said(path: Path) -> list[dict]:
+        with Image.open(path) as found:
+            exif = found.getexif()
+            return [dict(exif.get_ifd(place)) for place in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)] + [
+                dict(found.info)
+            ]
+
+    small = enlarge(photo, settings, tmp_path / "small.tif")
+    monkeypatch.setattr(tiff_write, "_CLASSIC_BYTES", 0)
+    big = enlarge(photo, settings, tmp_path / "big.tif")
+    with tifffile.TiffFile(big) as file:
+        assert file.is_bigtiff
+    assert all(said(small)[:2])
+    assert said(big) == said(small)

@@ -16,10 +16,11 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from tests.still_maker import SIZE, packed_chunk, png, profile, read_back, slope, twice
+from tests.still_maker import SIZE, packed_chunk, png, press_profile, profile, read_back, slope, twice
 from vsr.errors import ConfigError, MediaError
 from vsr.events import NoteEvent, PixelsEvent
 from vsr.io import tiff_segments, tiff_write
+from vsr.io.profiles import profile_space
 from vsr.io.still import Metadata
 from vsr.io.still_read import open_still
 from vsr.picture import Levels, RenderedPage
@@ -212,16 +213,51 @@ def test_jpeg_keeps_its_subsampling(settings, tmp_path):
 
 
 def test_cmyk_goes_through_its_profile(settings, tmp_path):
-    """No press profile is at hand: one is stood for by a table from CMYK to Lab, made here."""
     picture = Image.fromarray(slope(4), "CMYK")
-    picture.save(tmp_path / "a.jpg", quality=100, subsampling=0)
-    output, notes = enlarge(tmp_path / "a.jpg", settings)
-    with Image.open(tmp_path / "a.jpg") as stored, Image.open(output) as found:
-        assert found.mode == "RGB"
-        wanted = twice(np.asarray(stored.convert("RGB")))
-        assert np.abs(np.asarray(found).astype(int) - wanted).mean() < 3
-        assert found.info["icc_profile"] == open_still(output, max_pixels=10**6).metadata.icc
+    for name, icc in (("plain", None), ("press", press_profile())):
+        picture.save(tmp_path / f"{name}.tif", icc_profile=icc)
+    plain, notes = enlarge(tmp_path / "plain.tif", settings)
     assert notes == ["CMYK becomes sRGB, without a profile, by the plain formula"]
+    press, notes = enlarge(tmp_path / "press.tif", settings)
+    assert notes == ["CMYK becomes sRGB, by its profile"]
+    space = ImageCms.ImageCmsProfile(io.BytesIO(press_profile()))
+    wanted = ImageCms.profileToProfile(
+        picture,
+        space,
+        ImageCms.createProfile("sRGB"),
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        "RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert np.array_equal(read_back(press), twice(np.asarray(wanted)))
+    assert np.array_equal(read_back(plain), twice(np.asarray(picture.convert("RGB"))))
+    assert np.abs(read_back(press).astype(int) - read_back(plain)).mean() > 10, "the profile means something"
+    assert profile_space(open_still(press, max_pixels=10**6).metadata.icc or b"") == "RGB"
+
+
+def test_a_jpeg_of_inks_goes_the_same_way(settings, tmp_path):
+    picture = Image.fromarray(slope(4), "CMYK")
+    picture.save(tmp_path / "a.jpg", quality=100, subsampling=0, icc_profile=press_profile())
+    picture.save(tmp_path / "b.tif", icc_profile=press_profile())
+    lossy, notes = enlarge(tmp_path / "a.jpg", settings)
+    exact, _ = enlarge(tmp_path / "b.tif", settings)
+    assert notes == ["CMYK becomes sRGB, by its profile"]
+    with Image.open(lossy) as found:
+        assert found.mode == "RGB"
+        assert np.abs(np.asarray(found).astype(int) - read_back(exact)).mean() < 4
+
+
+def test_heic_of_10_bits_keeps_them(settings, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    ramp = np.repeat(np.linspace(0, 65535, 512).astype(np.uint16)[None, :, None], 64, 0).repeat(3, 2)
+    file = pillow_heif.from_bytes(mode="RGB;16", size=(512, 64), data=ramp.tobytes())
+    file.save(tmp_path / "a.heic", quality=100, chroma=444)
+    output, notes = enlarge(tmp_path / "a.heic", settings)
+    assert (output.suffix, notes) == (".heic", [])
+    found = np.asarray(pillow_heif.open_heif(output, convert_hdr_to_8bit=False))
+    assert found.dtype == np.uint16
+    assert len(np.unique(found[..., 1])) > 400, "8 bits would leave 256 levels"
+    assert np.abs(found.astype(int) - twice(ramp)).mean() < 65535 / 255
 
 
 def test_camera_raw_is_told_instead_of_its_preview(settings, tmp_path):
@@ -462,7 +498,7 @@ def test_what_is_opaque_does_not_change_for_what_is_hidden(drawing, tmp_path, su
 def test_memory_is_source_and_result_and_500_mb(tmp_path):
     """200 megapixels, twice as large, to an 8-bit TIFF: about ten minutes on two cores."""
     code = f"""
-import resource, sys
+import resource, sys, zlib
 import numpy as np, tifffile
 from fractions import Fraction
 from pathlib import Path
@@ -470,7 +506,8 @@ from vsr.stills import upscale_image
 from vsr.settings import UpscaleSettings
 source = Path({str(tmp_path)!r}) / "a.tif"
 row = np.tile(np.arange(20000, dtype=np.uint8)[:, None], (1, 3))
-tifffile.imwrite(source, (row for _ in range(10000)), shape=(10000, 20000, 3), dtype=np.uint8, photometric="rgb",
+strip = zlib.compress(row.tobytes())
+tifffile.imwrite(source, (strip for _ in range(10000)), shape=(10000, 20000, 3), dtype=np.uint8, photometric="rgb",
                  rowsperstrip=1, compression="zlib")
 done = upscale_image(source, settings=UpscaleSettings(scale=Fraction(2), device="cpu"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, done.output)

@@ -18,7 +18,7 @@ _STRIP_BYTES = 1 << 20
 _LEVEL = 6  # of deflate
 _CLASSIC_BYTES = 4_000_000_000  # a TIFF of more needs offsets of 64 bits
 _ICC, _XMP, _IPTC, _EXIF_IFD, _GPS_IFD = 34675, 700, 33723, 34665, 34853
-_ASCII, _BYTE, _LONG, _UNDEFINED = 2, 1, 4, 7
+_ASCII, _BYTE, _LONG, _UNDEFINED, _LONG8 = 2, 1, 4, 7, 16
 _UNITS = {"inch": 2, "cm": 3, "none": 1}
 _OWN = {256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 282, 283, 284, 296, 317, 338, 339, _ICC, _XMP, _IPTC}
 
@@ -32,7 +32,7 @@ def write_tiff(path: Path, pages: Iterable[RenderedPage], metadata: Metadata) ->
         _write_page(file, first, metadata, tags=_described(metadata), icc=metadata.icc)
         for page in held:
             _write_page(file, page, metadata, tags=[], icc=metadata.icc)
-    if metadata.exif is not None and size <= _CLASSIC_BYTES:
+    if metadata.exif is not None:
         _append_directories(path, metadata.exif)
 
 
@@ -121,34 +121,38 @@ def _append_directories(path: Path, exif: bytes) -> None:
     said = Image.Exif()
     said.load(exif)
     with path.open("r+b") as file:
-        order = "<" if file.read(2) == b"II" else ">"
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        is_big = 43 in head[2:4]
         for pointer in (_EXIF_IFD, _GPS_IFD):
             entries = said.get_ifd(pointer)
             if not entries:
                 continue
-            place = _entry(file, order, pointer - 1)
+            place = _entry(file, order, pointer - 1, is_big=is_big)
             start = file.seek(0, 2)
             start += start % 2
             file.seek(start)
-            head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-            directory = ImageFileDirectory_v2(head, group=pointer)
+            directory = ImageFileDirectory_v2(head[: 16 if is_big else 8], group=pointer)
             for tag, value in entries.items():
                 directory[tag] = value
             if pointer == _EXIF_IFD and ExifTags.IFD.Interop in directory:
                 del directory[ExifTags.IFD.Interop]
             file.write(directory.tobytes(start))
             file.seek(place)
-            file.write(struct.pack(f"{order}HHII", pointer, _LONG, 1, start))
+            file.write(
+                struct.pack(f"{order}HH{'QQ' if is_big else 'II'}", pointer, _LONG8 if is_big else _LONG, 1, start)
+            )
 
 
-def _entry(file: BinaryIO, order: str, tag: int) -> int:
+def _entry(file: BinaryIO, order: str, tag: int, *, is_big: bool) -> int:
     """Where the first directory's entry for a tag stands."""
-    file.seek(4)
-    (at,) = struct.unpack(f"{order}I", file.read(4))
+    offset, count, length = ("Q", "Q", 20) if is_big else ("I", "H", 12)
+    file.seek(8 if is_big else 4)
+    (at,) = struct.unpack(f"{order}{offset}", file.read(struct.calcsize(offset)))
     file.seek(at)
-    (count,) = struct.unpack(f"{order}H", file.read(2))
-    for index in range(count):
-        (found,) = struct.unpack(f"{order}H", file.read(12)[:2])
+    (entries,) = struct.unpack(f"{order}{count}", file.read(struct.calcsize(count)))
+    for index in range(entries):
+        (found,) = struct.unpack(f"{order}H", file.read(length)[:2])
         if found == tag:
-            return at + 2 + 12 * index
+            return at + struct.calcsize(count) + length * index
     raise ValueError(f"the TIFF has no tag {tag}")
