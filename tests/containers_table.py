@@ -16,7 +16,9 @@ from av.stream import Disposition
 from tests.media_maker import Audio, Chapter, Look, Subtitle, make_clip, make_segments, rejoin
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile
-from vsr.io.container import CONTAINERS, Container, expected_streams, plan_streams
+from vsr.io.container import plan_streams
+from vsr.io.container_kind import CONTAINERS, Container
+from vsr.io.expected_streams import expected_streams
 from vsr.io.join import join
 from vsr.io.probe import probe
 from vsr.stage import Cancel

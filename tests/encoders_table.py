@@ -11,7 +11,7 @@ from tests.encoder_runs import Case, encoded, joined_into, planned
 from tests.media_maker import make_clip
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo
-from vsr.io.container import CONTAINERS
+from vsr.io.container_kind import CONTAINERS
 from vsr.io.encoders import EncoderPlan
 from vsr.io.known_encoders import KNOWN_ENCODERS
 from vsr.io.probe import probe

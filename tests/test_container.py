@@ -11,7 +11,9 @@ from av.stream import Disposition
 from tests.media_maker import Audio, Chapter, Subtitle, make_clip, rejoin
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import StreamPlan
-from vsr.io.container import CONTAINERS, default_suffix, expected_streams, kept_flags, kept_language, plan_streams
+from vsr.io.container import default_suffix, plan_streams
+from vsr.io.container_kind import CONTAINERS
+from vsr.io.expected_streams import expected_streams, kept_flags, kept_language
 from vsr.io.probe import probe
 from vsr.io.tags import lost_tags
 from vsr.plan import plan_clip

@@ -16,7 +16,7 @@ from vsr.engine.tune import FIDELITY_8_BIT
 from vsr.errors import ConfigError, VsrError
 from vsr.events import Event, NoteEvent, PlanEvent
 from vsr.frames import ColorSpec
-from vsr.io.container import CONTAINERS
+from vsr.io.container_kind import CONTAINERS
 from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.known_encoders import KNOWN_ENCODERS, common_options, libav_encoder
 from vsr.io.pixel_formats import planar_layout

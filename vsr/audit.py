@@ -16,7 +16,8 @@ from vsr.errors import MediaError
 from vsr.events import ComparedEvent, FindingEvent, NoteEvent, ProgressEvent, Tell, VerifiedEvent
 from vsr.filtering import filtered, frame_estimate
 from vsr.frames import MediaInfo, Plane, SegmentFile, StreamPlan, VideoInfo
-from vsr.io.container import CONTAINERS, plan_streams
+from vsr.io.container import plan_streams
+from vsr.io.container_kind import CONTAINERS
 from vsr.io.expectation import FoundPicture, GivenPicture, expected_file, find_picture
 from vsr.io.filters import FilteredVideo
 from vsr.io.output_format import target_color

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, NumberedFrames
-from vsr.io.container import CONTAINERS, PIPED, default_suffix
+from vsr.io.container import default_suffix
+from vsr.io.container_kind import CONTAINERS, PIPED
 from vsr.io.encoders import choose_codec
 from vsr.io.numbered import find_frames, is_numbered, overlap, picture_kind
 from vsr.pipes import is_pipe, require_reader

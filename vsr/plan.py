@@ -23,7 +23,8 @@ from vsr.errors import ConfigError, MediaError
 from vsr.events import PlanEvent
 from vsr.filtering import filtered, frame_estimate
 from vsr.frames import ColorSpec, MediaInfo, StreamPlan, VideoInfo
-from vsr.io.container import as_container, plan_streams
+from vsr.io.container import plan_streams
+from vsr.io.container_kind import as_container
 from vsr.io.encoders import EncoderPlan, choose_codec, is_proven, plan_encoder
 from vsr.io.filters import FilteredVideo
 from vsr.io.numbered import is_numbered, numbered_path

@@ -9,7 +9,7 @@ import numpy as np
 
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, PixelLayout, Plane, SegmentFile, StreamPlan
-from vsr.io.container import CONTAINERS
+from vsr.io.container_kind import CONTAINERS
 from vsr.io.encoders import EncoderPlan
 from vsr.io.join import join
 from vsr.io.sink import open_encoder, try_to_open

@@ -10,8 +10,8 @@ import numpy as np
 from vsr.errors import MediaError
 from vsr.frames import StreamInfo
 from vsr.io.assembly import Assembled
-from vsr.io.container import kept_flags
 from vsr.io.copies import CopiedStream, Sound
+from vsr.io.expected_streams import kept_flags
 from vsr.io.picture import Picture
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
 from vsr.io.samples import samples_at

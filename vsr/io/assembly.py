@@ -14,10 +14,12 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, StreamPlan
-from vsr.io.container import Container, ExpectedStream, add_stream, cover_type, kept_language
+from vsr.io.container import add_stream
+from vsr.io.container_kind import Container
 from vsr.io.copies import CopiedStream, Track, open_track
 from vsr.io.cut import is_cut_short
 from vsr.io.damage import Damage, SoundCheck
+from vsr.io.expected_streams import ExpectedStream, cover_type, kept_language
 from vsr.io.matroska import declare_aspect, roomy_title
 from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, scaled_matrix

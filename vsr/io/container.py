@@ -1,9 +1,7 @@
 """What goes into which container: the plan for every source stream, made and tried before the first frame."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping, Sequence
 
 import av
 from av.audio.stream import AudioStream
@@ -15,27 +13,16 @@ from av.subtitles.stream import SubtitleStream
 from vsr.errors import ConfigError, MediaError
 from vsr.frames import MediaInfo, StreamInfo, StreamPlan
 from vsr.io.audio import MOST_CHANNELS, add_sound, sound_target
+from vsr.io.container_kind import CONTAINERS, Container, as_container, muxer
+from vsr.io.expected_streams import COVER_TYPES, not_carried
 from vsr.io.opening import open_input
 from vsr.io.subtitles import TEXT_CODECS, add_text
 from vsr.settings import Audio
 
-Container = Literal["mp4", "mov", "mkv", "webm", "nut", "y4m"]
-CONTAINERS: tuple[Container, ...] = ("mp4", "mov", "mkv", "webm")  # of files
-PIPED: tuple[Container, ...] = ("nut", "y4m", "mkv", "webm")  # what can be written without going back
 _LEAVES_OUT = ("nut", "y4m")  # what these cannot hold is left out and said: they are on their way to something else
 
-_MUXERS: dict[Container, str] = {
-    "mp4": "mp4",
-    "mov": "mov",
-    "mkv": "matroska",
-    "webm": "webm",
-    "nut": "nut",
-    "y4m": "yuv4mpegpipe",
-}
 _KINDS = {"v": "video", "a": "audio", "s": "subtitle", "t": "attachment", "d": "data"}
-_COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "tiff": "image/tiff"}
 _MP4_COVERS = ("mjpeg", "png", "bmp")
-_READS_AS = {("mp4", "mp2"): "mp3"}  # one number in mp4 means all layers of MPEG audio
 _CAPTION_CODECS = ("eia_608", "dvb_teletext")
 
 # What is converted to where a stream cannot be copied: the first of the sounds, if it is not said which.
@@ -57,55 +44,6 @@ _TEXTS: dict[Container, str] = {
 }
 _ORDERED = ("aac", "opus", "flac")  # what --audio may turn all sound into
 _COPY = "copy"  # a stream's fate, when it is not the codec that it is converted to
-
-# Flags that come back when the finished file is read; measured with PyAV 18.1.
-_KEPT_FLAGS: dict[Container, tuple[str, ...]] = {
-    "mp4": ("default", "dub", "comment", "forced", "hearing_impaired", "visual_impaired"),
-    "mov": ("default",),
-    "mkv": ("default", "dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired", "descriptions"),
-    "webm": ("default", "forced"),
-    "nut": ("default", "dub", "original", "comment"),
-    "y4m": (),
-}
-_SAME_FLAG = {"captions": "hearing_impaired", "descriptions": "visual_impaired"}  # one box in mp4 says both
-
-# QuickTime numbers its languages, and libav knows them by these names only.
-_QUICKTIME_LANGUAGES = (
-    "eng fra ger ita dut sve spa dan por nor heb jpn ara fin gre ice mlt tur chi urd hin tha kor lit pol hun est lav "
-    "rus iri per alb ron ces slk slv yid mac bul ukr bel uzb kaz aze arm geo mol kir tgk tuk mon pus kur kas snd tib "
-    "nep san mar ben asm guj ori mal kan tam tel sin bur khm lao vie ind tgl may amh tir orm som swa kin run nya mlg "
-    "epo wel baq cat lat que grn aym tat uig dzo jav"
-)
-_QUICKTIME_NAMES = {
-    "fre": "fra", "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi", "fas": "per",
-    "sqi": "alb", "rum": "ron", "cze": "ces", "slo": "slk", "mkd": "mac", "hye": "arm", "kat": "geo", "bod": "tib",
-    "mya": "bur", "msa": "may", "cym": "wel", "eus": "baq", "nob": "nor",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedStream:
-    """One stream as it must be found when the finished file is read. Made from the plan alone."""
-
-    source: StreamInfo
-    kind: str
-    codec: str
-    language: str | None
-    flags: frozenset[str]
-    is_cover: bool = False
-    is_converted: bool = False
-
-
-def muxer(container: Container) -> str:
-    """libav's name for it."""
-    return _MUXERS[container]
-
-
-def as_container(name: str) -> Container:
-    """Narrow a suffix without its dot. Raises ConfigError for one that is not written here."""
-    if name not in (*CONTAINERS, *PIPED):
-        raise ConfigError(f".{name}: is no container that is written here; give .mp4, .mov, .mkv or .webm")
-    return cast(Container, name)
 
 
 def default_suffix(info: MediaInfo, codec: str | None = None, drop: Sequence[str] = (), audio: Audio = "auto") -> str:
@@ -160,64 +98,6 @@ def plan_streams(
         )
 
 
-def expected_streams(plan: Sequence[StreamPlan], container: Container, codec: str) -> tuple[ExpectedStream, ...]:
-    """What the finished file must hold, in its order: tracks as in the source, then covers and attachments."""
-    tracks: list[ExpectedStream] = []
-    rest: list[ExpectedStream] = []
-    flagged = {
-        p.stream.kind for p in plan if p.action in ("upscale", "copy", "convert") and "default" in p.stream.flags
-    }
-    for entry in plan:
-        stream = entry.stream
-        if entry.action == "drop":
-            continue
-        if entry.action == "attach" or stream.is_cover or stream.kind == "attachment":
-            is_picture = stream.is_cover
-            kind = "video" if is_picture else "attachment"
-            name = stream.codec if is_picture or stream.codec != "unknown" else "application/octet-stream"
-            rest.append(
-                ExpectedStream(
-                    source=stream, kind=kind, codec=name, language=None, flags=frozenset(), is_cover=is_picture
-                )
-            )
-            continue
-        flags = kept_flags(stream.flags, container, stream.kind)
-        if container in ("mp4", "mov") and stream.kind not in flagged:
-            flags |= {"default"}  # these muxers flag the first of a kind when none is
-            flagged.add(stream.kind)
-        tracks.append(
-            ExpectedStream(
-                source=stream,
-                kind=stream.kind,
-                codec=codec
-                if entry.action == "upscale"
-                else entry.codec or _READS_AS.get((container, stream.codec), stream.codec),
-                language=kept_language(stream.language, container),
-                flags=flags,
-                is_converted=entry.action == "convert",
-            )
-        )
-    return (*tracks, *rest)
-
-
-def kept_flags(flags: Iterable[str], container: Container, kind: str) -> frozenset[str]:
-    """The dispositions that the container carries, under the name they are compared by."""
-    same = _SAME_FLAG if container == "mp4" else {}
-    kept = {same.get(flag, flag) for flag in flags} & set(_KEPT_FLAGS[container])
-    return frozenset(kept - ({"descriptions"} if kind != "subtitle" else set()))
-
-
-def kept_language(language: str | None, container: Container) -> str | None:
-    """The language as it is written and reads back, None when the container cannot name it."""
-    if language is None or container in ("mkv", "webm", "nut"):
-        return language
-    if container == "mov":
-        name = _QUICKTIME_NAMES.get(language, language)
-        return name if name in _QUICKTIME_LANGUAGES.split() else None
-    is_code = len(language) == 3 and language.isascii() and language.isalpha() and language.islower()
-    return language if is_code else None
-
-
 def add_stream(file: OutputContainer, template: Stream, codec: str | None) -> Stream:
     """Add a stream like the source's `template`: for its packets, or for what they are converted to."""
     if codec is not None and isinstance(template, AudioStream):
@@ -225,11 +105,6 @@ def add_stream(file: OutputContainer, template: Stream, codec: str | None) -> St
     if codec is not None and isinstance(template, SubtitleStream):
         return add_text(file, template.codec_context, codec)
     return file.add_stream_from_template(template, opaque=True)
-
-
-def cover_type(codec: str) -> str:
-    """The MIME type under which Matroska keeps a cover."""
-    return _COVER_TYPES[codec]
 
 
 def _own_container(info: MediaInfo) -> Container | None:
@@ -286,22 +161,12 @@ def _plan(
         if container == "mkv":
             return StreamPlan(stream=stream, action="attach", why="a cover is an attachment there")
         return StreamPlan(stream=stream, action="copy")
-    lost = _not_carried(stream, container)
+    lost = not_carried(stream, container)
     if fate == _COPY:
         return StreamPlan(stream=stream, action="copy", why=lost)
     template = source.streams[stream.index]
     made = str(sound_target(template.codec_context, fate)) if isinstance(template, AudioStream) else fate
     return StreamPlan(stream=stream, action="convert", why="; ".join(filter(None, (f"to {made}", lost))), codec=fate)
-
-
-def _not_carried(stream: StreamInfo, container: Container) -> str:
-    """What of a copied stream's description the container cannot say."""
-    same = _SAME_FLAG if container == "mp4" else {}
-    kept = kept_flags(stream.flags, container, stream.kind)
-    lost = [f"flag {flag}" for flag in stream.flags if same.get(flag, flag) not in kept]
-    if stream.kind != "attachment" and stream.language and kept_language(stream.language, container) is None:
-        lost.append(f"language {stream.language}")
-    return f"{container} cannot say: {', '.join(lost)}" if lost else ""
 
 
 def _fates(
@@ -356,7 +221,7 @@ def _is_lost(stream: StreamInfo, container: Container) -> bool:
     if stream.kind == "attachment":
         return container != "mkv"
     if stream.is_cover:
-        holds = {"mp4": _MP4_COVERS, "mkv": tuple(_COVER_TYPES)}.get(container, ())
+        holds = {"mp4": _MP4_COVERS, "mkv": tuple(COVER_TYPES)}.get(container, ())
         return stream.codec not in holds
     return False
 

@@ -18,10 +18,11 @@ from av.subtitles.stream import SubtitleStream
 
 from vsr.frames import StreamInfo
 from vsr.io.audio import SoundConverter
-from vsr.io.container import Container, ExpectedStream
+from vsr.io.container_kind import Container
 from vsr.io.damage import Damage, SoundCheck
 from vsr.io.decode_times import DecodeTimes
 from vsr.io.demux import Read
+from vsr.io.expected_streams import ExpectedStream
 from vsr.io.schedule import Schedule
 from vsr.io.subtitles import TextConverter
 

@@ -20,9 +20,10 @@ from vsr.disk import remove_remains, sync_file, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import MediaInfo, SegmentFile, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
-from vsr.io.container import as_container, expected_streams, muxer
+from vsr.io.container_kind import as_container, muxer
 from vsr.io.copies import Track
 from vsr.io.copy_pass import copied_packets
+from vsr.io.expected_streams import expected_streams
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule

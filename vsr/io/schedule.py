@@ -13,7 +13,7 @@ from av.packet import Packet
 
 from vsr.frames import MediaInfo, SegmentFile, StreamPlan
 from vsr.io.audio import sound_target
-from vsr.io.container import Container
+from vsr.io.container_kind import Container
 
 _FINEST_TIMESCALE = 10_000_000  # ticks a second of the mp4 header; more wants 64-bit durations after minutes
 _LONGEST_SAMPLE = 2**31 - 1  # ticks between two mp4 samples

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile, VideoInfo
-from vsr.io.container import Container
+from vsr.io.container_kind import Container
 from vsr.io.light_levels import with_light_levels
 from vsr.io.schedule import Schedule, place_picture
 

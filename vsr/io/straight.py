@@ -23,9 +23,10 @@ from vsr.disk import remove_remains, why_not_written
 from vsr.errors import Cancelled, MediaError
 from vsr.frames import MediaInfo, Plane, RenderedBatch, StreamPlan
 from vsr.io.assembly import Assembled, Assembly
-from vsr.io.container import Container, as_container, expected_streams, muxer
+from vsr.io.container_kind import Container, as_container, muxer
 from vsr.io.copies import Copies
 from vsr.io.encoders import EncoderPlan, quiet_encoders
+from vsr.io.expected_streams import expected_streams
 from vsr.io.schedule import close_schedule, open_schedule, place_picture
 from vsr.io.single_pass import SinglePass
 from vsr.io.sink import FrameMaker, configure

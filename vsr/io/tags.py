@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from vsr.frames import MediaInfo
-from vsr.io.container import Container, muxer
+from vsr.io.container_kind import Container, muxer
 from vsr.io.opening import open_input
 from vsr.io.schedule import Schedule
 
