@@ -22,7 +22,7 @@ LINES = [
     ["plan", "still_plan", "still_details"],  # what `video` decides before the first frame
     ["audit"],
     ["pinned"],
-    ["loading", "footage", "naming", "filtering", "rehearsal", "earlier"],
+    ["loading", "footage", "naming", "filtering", "rehearsal", "earlier", "likeness"],
     ["verify", "preset"],
     ["look"],
     ["engine", "io", "journal", "picture_journal", "done", "metrics", "toml_values"],

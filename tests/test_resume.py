@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from tests.media_maker import Audio, make_clip, read_frames, read_packets
 from vsr.audit import verify_video
 from vsr.errors import Cancelled, MediaError
-from vsr.events import DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
+from vsr.events import ComparedEvent, DoneEvent, NoteEvent, PlanEvent, ProgressEvent, SegmentEvent
 from vsr.filtering import filtered
 from vsr.frames import FrameBatch, MediaInfo, Place, Tally
 from vsr.io.decode import PictureDecoder
@@ -104,6 +104,9 @@ def test_the_same_command_goes_on_where_it_was_stopped(tmp_path, nearest, clip, 
     assert (done.frames, done.resumed_frames) == (FRAMES, 20)
     assert [event.frames for event in events if isinstance(event, ProgressEvent)] == list(range(21, FRAMES + 1))
     assert "an earlier run has done 20 frames: this one goes on from there" in notes_in(events)
+    compared = [event for event in events if isinstance(event, ComparedEvent)]
+    assert [(event.index, event.frames) for event in compared] == [(index, 3) for index in range(SEGMENTS)]
+    assert max(event.difference for event in compared) < 1, "the network repeats pixels"
     assert read_packets(tmp_path / "out.mkv") == whole[0]
     assert not stopped.exists()
 

@@ -26,12 +26,13 @@ from vsr.io.probe import probe
 from vsr.io.samples import Sample, all_samples
 from vsr.io.schedule import make_schedule
 from vsr.io.source import VideoSource
+from vsr.likeness import wrong_colors
 from vsr.look import Jury, Looks, Verdict, look_size, shrunk, source_looks
 from vsr.naming import numbered_source
 from vsr.pinned import ordered_in, untold_in
 from vsr.settings import UpscaleSettings
 from vsr.stage import Cancel
-from vsr.verify import findings_in, wrong_colors
+from vsr.verify import findings_in
 
 log = logging.getLogger(__name__)
 

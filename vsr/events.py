@@ -158,7 +158,7 @@ class ValidationEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedEvent:
-    """A segment of an output was held against the source's."""
+    """Frames of an output were held against the source's: the first of a segment in a run, all of ten seconds later."""
 
     index: int
     frames: int

@@ -7,18 +7,19 @@ from pathlib import Path
 
 from vsr.disk import free_bytes, sync_folder, told_size
 from vsr.errors import MediaError
-from vsr.events import DoneEvent, NoteEvent, Tell
+from vsr.events import ComparedEvent, DoneEvent, NoteEvent, Tell
 from vsr.frames import SegmentFile
 from vsr.io.assembly import Assembled
 from vsr.io.join import join
 from vsr.journal import Journal
+from vsr.likeness import check_pictures
 from vsr.look import Looks, look_size, read_looks
 from vsr.naming import partial_path
 from vsr.plan import Job
 from vsr.production import tell_findings
-from vsr.record import Ending, Named
+from vsr.record import Ending, Named, SegmentLine
 from vsr.stage import Cancel
-from vsr.verify import check_output, check_pictures
+from vsr.verify import check_output
 
 
 def part_of(job: Job, journal: Journal) -> Path:
@@ -98,7 +99,13 @@ def _check(job: Job, journal: Journal, written: Assembled, tell: Tell, cancel: C
     tell_findings(written.notes, written.damage, tell)
     part = part_of(job, journal)
     findings = check_output(part, written, cancel=cancel)
-    findings = findings or check_pictures(part, written, _looks(job, journal, len(written.pts)), cancel=cancel)
+    if not findings:
+        lines, looks = _looks(job, journal, len(written.pts))
+
+        def compared(place: int, difference: float) -> None:
+            tell(ComparedEvent(index=lines[place].index, frames=len(looks[place][1]), difference=difference))
+
+        findings = check_pictures(part, written, looks, tell=compared, cancel=cancel)
     if findings:
         what = f"fails its own check: {'; '.join(findings)}"
         raise MediaError(f"{job.output}: {what}; please report this, and look at {part}, which is kept")
@@ -113,12 +120,15 @@ def _require_room(journal: Journal, segments: Sequence[SegmentFile]) -> None:
         raise MediaError(f"{journal.folder}: {what}; make room and run the same command")
 
 
-def _looks(job: Job, journal: Journal, frames: int) -> list[tuple[int, Looks]]:
-    """The number of each segment's first frame, and what the source looks like from there on."""
-    found, number = [], 0
+def _looks(job: Job, journal: Journal, frames: int) -> tuple[list[SegmentLine], list[tuple[int, Looks]]]:
+    """Segments among the first `frames`, each with the number of its first one and what the source looks like there."""
+    lines: list[SegmentLine] = []
+    looks: list[tuple[int, Looks]] = []
+    number = 0
     size = look_size(job.info.video.height, job.info.video.width)
     for line in journal.lines:
         if number < frames and line.looks:
-            found.append((number, read_looks(line.looks, size)))
+            lines.append(line)
+            looks.append((number, read_looks(line.looks, size)))
         number += len(line.pts)
-    return found
+    return lines, looks

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from vsr.errors import MediaError
 from vsr.frames import StreamInfo
 from vsr.io.assembly import Assembled
@@ -14,8 +12,6 @@ from vsr.io.copies import CopiedStream, Sound
 from vsr.io.expected_streams import kept_flags
 from vsr.io.picture import Picture
 from vsr.io.readback import UNTOLD, Found, FoundFrame, FoundTrack, read_back
-from vsr.io.samples import samples_at
-from vsr.look import Jury, Looks, shrunk
 from vsr.stage import Cancel
 
 _MILLISECOND = Fraction(1, 1000)  # Matroska's tick
@@ -44,7 +40,7 @@ def check_output(output: Path, expected: Assembled, *, cancel: Cancel | None = N
 
 def findings_in(output: Path, expected: Assembled, *, cancel: Cancel | None = None) -> list[Finding]:
     """The same, with what each finding is about."""
-    place = _place_of_picture(expected)
+    place = place_of_picture(expected)
     try:
         found = read_back(output, picture=place, cancel=cancel)
     except MediaError as e:
@@ -67,41 +63,7 @@ def findings_in(output: Path, expected: Assembled, *, cancel: Cancel | None = No
     return [*(Finding(text=text) for text in texts), *_check_color(expected.picture, found.first_frame)]
 
 
-def check_pictures(
-    output: Path, expected: Assembled, looks: Sequence[tuple[int, Looks]], *, cancel: Cancel | None = None
-) -> list[str]:
-    """Hold a few pictures of a finished file against what the source looked like there; one line each finding.
-
-    `looks`: numbers of frames that are keyframes of the output, rising, and looks of the source from there on.
-    """
-    tick, picture = expected.time_base, _place_of_picture(expected)
-    times = [expected.pts[number] * tick for number, _ in looks]
-    most = max((len(some) for _, some in looks), default=0)
-    jury: Jury | None = None
-    findings: list[str] = []
-    samples = samples_at(output, times, picture=picture, count=most)
-    for (number, wanted), found in zip(looks, samples, strict=True):
-        if cancel is not None:
-            cancel.check()
-        if len(found) < len(wanted):
-            findings.append(f"frame {number + len(found)} cannot be decoded")
-            continue
-        layout = found[0].layout
-        jury = jury or Jury(layout, expected.picture.color)
-        stacks = [np.stack(planes) for planes in zip(*(one.planes for one in found[: len(wanted)]), strict=True)]
-        for offset, what in jury.judge(wanted, shrunk(stacks, layout, wanted.shape[2:])).findings:
-            frame = number + offset
-            findings.append(f"frame {frame} at {float(expected.pts[frame] * tick):.3f} s {what}")
-    reading = None if jury is None else jury.wrong_reading()
-    return [*findings, *([] if reading is None else [wrong_colors(reading)])]
-
-
-def wrong_colors(reading: str) -> str:
-    """What to say of an output whose colours another reading makes right."""
-    return f"has the colours of {reading}, which it is not tagged with"
-
-
-def _place_of_picture(expected: Assembled) -> int:
+def place_of_picture(expected: Assembled) -> int:
     """Where the upscaled video stands among the file's streams."""
     copied = {copy.expected.source.index for copy in expected.copies}
     return next(
