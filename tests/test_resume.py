@@ -159,6 +159,8 @@ def test_what_was_chosen_for_the_machine_is_taken_over(tmp_path, nearest, clip, 
     assert isinstance(events[0], PlanEvent)
     assert "40 px" in events[0].tile
     assert run(clip, tmp_path / "out.mkv", nearest)[0].already_done, "with yet another choice"
+    other = make_clip(tmp_path / "other.mkv", frames=5)
+    assert "48 px" in run(other, tmp_path / "out.mkv", nearest, overwrite=True)[1][0].tile, "chosen for another source"
 
 
 def test_a_source_that_changed_is_refused_and_one_that_moved_is_not(tmp_path, nearest, clip):

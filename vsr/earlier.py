@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vsr.done import finished_with
 from vsr.journal import begun, is_left
+from vsr.record import differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +19,17 @@ class Choice:
     encoder_threads: int
 
 
-def earlier_choice(output: Path) -> Choice | None:
-    """Of the run that was begun for this output, or that finished it; None where there was none."""
+def earlier_choice(output: Path, first: Mapping[str, object]) -> Choice | None:
+    """Of the run that was begun for this output, or that finished it; None where there was none.
+
+    `first` is what the run at hand is bound to first, see `vsr.pinned.what_and_how`: one that was bound to anything
+    else chose for another purpose.
+    """
     record = begun(output)
     pinned = finished_with(output) if record is None else record.pinned
-    return None if pinned is None else _choice(pinned)
+    if pinned is None or differences({name: pinned.get(name) for name in first}, first) is not None:
+        return None
+    return _choice(pinned)
 
 
 def is_left_over(output: Path) -> bool:

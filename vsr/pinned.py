@@ -8,6 +8,7 @@ from typing import cast
 from vsr.disk import digest_of_ends
 from vsr.engine.render import Renderer
 from vsr.engine.tune import Cores, hardware
+from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError
 from vsr.frames import MediaInfo
 from vsr.io.encoders import EncoderPlan
@@ -17,8 +18,25 @@ from vsr.loading import PRECISION_NAMES
 from vsr.settings import Audio, Crop, Deinterlace, Matrix, UpscaleSettings
 
 
+def what_and_how(info: MediaInfo, upscaler: Upscaler) -> dict[str, object]:
+    """The first of what a run is bound to: the source, the network and the device."""
+    size, mtime_ns = _state_of(info)
+    source: dict[str, object] = {"path": str(info.path.absolute()), "size": size, "mtime_ns": mtime_ns}
+    if info.numbered is None:
+        source["ends"] = digest_of_ends(info.path)
+    else:
+        source["rate"] = str(info.numbered.rate)
+    return {
+        "source": source,
+        "model": upscaler.spec.name,
+        "model_sha256": upscaler.spec.sha256,
+        "device": f"{upscaler.device.type}, {hardware(upscaler.device)}",
+        "precision": PRECISION_NAMES[upscaler.dtype],
+    }
+
+
 def pinned_by(
-    info: MediaInfo,
+    first: Mapping[str, object],
     video: FilteredVideo,
     settings: UpscaleSettings,
     *,
@@ -27,21 +45,14 @@ def pinned_by(
     batch: int,
     cores: Cores,
 ) -> dict[str, object]:
-    """All that changes the output's bytes, under the names by which another choice is refused."""
+    """All that changes the output's bytes, under the names by which another choice is refused.
+
+    `first` is what `what_and_how` says.
+    """
     upscaler = renderer.upscaler
-    size, mtime_ns = _state_of(info)
-    source: dict[str, object] = {"path": str(info.path.absolute()), "size": size, "mtime_ns": mtime_ns}
-    if info.numbered is None:
-        source["ends"] = digest_of_ends(info.path)
-    else:
-        source["rate"] = str(info.numbered.rate)
     return {
         "versions": {name: version(name) for name in ("vsr", "torch", "av")},
-        "source": source,
-        "model": upscaler.spec.name,
-        "model_sha256": upscaler.spec.sha256,
-        "device": f"{upscaler.device.type}, {hardware(upscaler.device)}",
-        "precision": PRECISION_NAMES[upscaler.dtype],
+        **first,
         "tile": upscaler.tile,
         "overlap": upscaler.overlap,
         "batch": batch,

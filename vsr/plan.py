@@ -38,7 +38,7 @@ from vsr.loading import PRECISION_NAMES, prepare
 from vsr.models.shares import choose_shares
 from vsr.naming import container_of, default_container, numbered_source, output_path, partial_path
 from vsr.picture_journal import PictureJournal
-from vsr.pinned import pinned_by
+from vsr.pinned import pinned_by, what_and_how
 from vsr.pipes import Inflow, is_pipe
 from vsr.rehearsal import rehearse
 from vsr.settings import DEFAULT_SCALE, UpscaleSettings
@@ -106,7 +106,8 @@ def plan_clip(
     else:
         codec = Y4M_CODEC if container == "y4m" else choose_codec(settings, video, container=container, width=size[1])
         streams = plan_streams(info, container, codec, settings.drop, settings.audio)
-    earlier = None if settings.restart or is_straight else earlier_choice(target)
+    first = {} if is_straight else what_and_how(info, upscaler)
+    earlier = None if settings.restart or is_straight else earlier_choice(target, first)
     batch = settings.batch or (earlier.batch if earlier else choose_batch(upscaler.device, video.height, video.width))
     upscaler.tile = settings.tile or (earlier.tile if earlier else _tile(upscaler, settings, batch, video))
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
@@ -153,7 +154,7 @@ def plan_clip(
     )
     pinned: dict[str, object] = {}
     if not is_straight:
-        pinned = pinned_by(info, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
+        pinned = pinned_by(first, video, settings, renderer=renderer, encoder=encoder, batch=batch, cores=cores)
     finished = not settings.overwrite and not is_straight and is_done(target, pinned)
     if are_pictures and not settings.overwrite:
         numbers = PictureJournal(target).finished(pinned)
