@@ -18,12 +18,13 @@ from vsr.cli import run
 from vsr.errors import ConfigError, ModelError
 from vsr.events import NoteEvent
 from vsr.models import catalog, store
-from vsr.models.about import about, page
+from vsr.models.about import about
 from vsr.models.catalog import EMBEDDED, PUBLISHED, Published
 from vsr.models.checkpoint import load_model, save_model
 from vsr.models.compact import SRVGGNetCompact
 from vsr.models.measure import fingerprint, flops_per_pixel, weight_count
 from vsr.models.network import describe
+from vsr.models.page import page
 from vsr.models.rrdb import RRDBNet
 from vsr.models.store import find, look_up
 

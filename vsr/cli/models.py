@@ -40,7 +40,8 @@ def list_models(*, markdown: bool) -> None:
     Example:
       vsr models list
     """
-    from vsr.models.about import explained, listed, page
+    from vsr.models.about import explained, listed
+    from vsr.models.page import page
     from vsr.models.store import entries
     from vsr.places import models_folder
 

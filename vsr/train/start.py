@@ -173,7 +173,7 @@ def _fetch_beginning(
     try:
         find(init, offline=order.is_offline, tell=tell, cancel=cancel)
     except AbsentModelError as e:
-        return [f"init: {e}"]
+        return [f"init: {e}; without it training begins from scratch"]
     return []
 
 
