@@ -41,7 +41,7 @@ def shown(page: Page) -> Image.Image:
     factor = min(CELL[0] / height, CELL[1] / width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     fitted = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)
-    cell = Image.new("RGB", CELL[::-1], (28, 28, 28))
+    cell = Image.new("RGB", (CELL[1], CELL[0]), (28, 28, 28))
     cell.paste(fitted, ((CELL[1] - size[0]) // 2, (CELL[0] - size[1]) // 2))
     return cell
 
@@ -74,10 +74,11 @@ def main(folder: Path, out: Path) -> None:
             for event in made
         ]
     sheet = Image.fromarray(contact_sheet(cells, columns=COLUMNS))
-    for quality in range(90, 20, -5):
+    quality = 90
+    sheet.save(out, quality=quality, method=6)
+    while out.stat().st_size > LARGEST and quality > 25:
+        quality -= 5
         sheet.save(out, quality=quality, method=6)
-        if out.stat().st_size <= LARGEST:
-            break
     print(f"{len(cells)} pictures, {out.stat().st_size} bytes at quality {quality}")
 
 

@@ -125,7 +125,7 @@ def test_the_default_overlap_of_rrdb_stays_within_one_code(media, scale):
 
 def test_cores_are_divided_into_workers_as_far_as_memory_goes():
     assert divide_cores(CPU, 100 << 20, cores=2).workers == 2
-    tight = divide_cores(CPU, tune._memory() // 8, cores=8)
+    tight = divide_cores(CPU, tune.machine_memory() // 8, cores=8)
     assert tight.workers == 2
     assert tight.threads_per_worker == 4
     assert divide_cores(CPU, 1 << 60, cores=8).workers == 1
