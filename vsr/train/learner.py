@@ -17,6 +17,7 @@ from vsr.models.network import Trainable
 from vsr.train.adversarial import Adversarial
 from vsr.train.checkpointing import Statistics, checkpointed, statistics_kept
 from vsr.train.losses import PixelKind, ldl, pixel_loss, total_variation
+from vsr.train.optimizers import adam, adopt_moments
 from vsr.train.perceptual import Perceptual
 from vsr.train.schedule import Lengths, averaging_decay, moving_groups, ramp_share, rate_share
 from vsr.train.sharpen import sharpen
@@ -64,10 +65,10 @@ class Learner:
         self._parts = _divisor(self._batch, -(-self._batch * stage.accumulate // stage.batch))
         self.rate_factor = 1.0  # halved after each return to an earlier state
         self._began: list[int] = []  # of each group of the optimizer
-        self._optimizer = _adam(stage.optimizer)
+        self._optimizer = adam(stage.optimizer)
         self._judge_optimizer = None
         if self.judge is not None and stage.discriminator is not None:
-            self._judge_optimizer = _adam(stage.discriminator.optimizer)
+            self._judge_optimizer = adam(stage.discriminator.optimizer)
             self._judge_optimizer.add_param_group({"params": list(self.judge.parameters())})
         self._let_move(0)
         is_half = setting.dtype == torch.float16
@@ -137,7 +138,7 @@ class Learner:
         self.net.load_state_dict(_tensors(state["net"]))
         if self._stage.ema:
             self.averaged.load_state_dict(_tensors(state["averaged"]))
-        self._optimizer, self._began = _adam(self._stage.optimizer), []
+        self._optimizer, self._began = adam(self._stage.optimizer), []
         self._let_move(max(0, step - 1))  # the groups that the last step had
         self._optimizer.load_state_dict(_tensors(state["optimizer"]))
         if self.judge is not None and self._judge_optimizer is not None:
@@ -153,14 +154,14 @@ class Learner:
 
     def adopt(self, state: Mapping[str, object]) -> None:
         """Take over what else another run knew, where shapes agree: its moments, and a judge with its own."""
-        _adopt_moments(self._optimizer, state["optimizer"])
+        adopt_moments(self._optimizer, state["optimizer"])
         judge = state["judge"]
         if self.judge is None or self._judge_optimizer is None or not isinstance(judge, dict):
             return
         own = self.judge.state_dict()
         if own.keys() == judge.keys() and all(own[name].shape == tensor.shape for name, tensor in judge.items()):
             self.judge.load_state_dict(judge)
-            _adopt_moments(self._judge_optimizer, state["judge_optimizer"])
+            adopt_moments(self._judge_optimizer, state["judge_optimizer"])
 
     # the generator's half
 
@@ -389,31 +390,6 @@ def _frozen(judge: nn.Module | None) -> Iterator[None]:
             yield
     finally:
         judge.requires_grad_(True)
-
-
-def _adam(settings: Optimizer) -> torch.optim.AdamW:
-    """Without parameters: they are added group by group."""
-    optimizer = torch.optim.AdamW(
-        [torch.zeros(0)], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
-    )
-    optimizer.param_groups.clear()
-    return optimizer
-
-
-def _adopt_moments(optimizer: torch.optim.Optimizer, state: object) -> None:
-    """Take over the moments of another run's optimizer, not its settings, if they belong to the same shapes."""
-    if isinstance(state, dict) and _fits(optimizer, state):
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-
-
-def _fits(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> bool:
-    """Whether the moments of a state belong to parameters of the same shapes, group by group."""
-    groups, moments = state["param_groups"], state["state"]
-    assert isinstance(groups, list)
-    assert isinstance(moments, dict)
-    own = [[p.shape for p in row["params"]] for row in optimizer.param_groups]
-    theirs = [[getattr(moments.get(n, {}).get("exp_avg"), "shape", None) for n in row["params"]] for row in groups]
-    return own == theirs
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
