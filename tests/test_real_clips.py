@@ -22,8 +22,9 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from tests.ffmpeg_reader import disagreements
+from vsr.audit import verify_video
 from vsr.errors import MediaError
-from vsr.events import NoteEvent, PlanEvent, ProgressEvent
+from vsr.events import FindingEvent, NoteEvent, PlanEvent, ProgressEvent
 from vsr.frames import MediaInfo
 from vsr.io.opening import packets_of
 from vsr.io.probe import probe
@@ -114,6 +115,9 @@ def check(
     _streams_as_planned(plan, notes, info, result)
     _rest_as_planned(plan, notes, info, result, seconds)
     assert disagreements(Path(done.output)) == []
+    found: list = []
+    verify_video(source, done.output, settings=settings, on_event=found.append)
+    assert [event.message for event in found if isinstance(event, FindingEvent)] == []
 
 
 def _refused(source: Path, folder: Path, message: str, events: list, *, is_bad: bool) -> None:

@@ -1,6 +1,7 @@
 """Runs that are stopped and started again: what is kept, what is refused, and that the result is the same."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from vsr.io.filters import WARM_UP
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
 from vsr.journal import Journal
+from vsr.record import Ending
 from vsr.settings import Deinterlace, UpscaleSettings
 from vsr.stage import Cancel
 from vsr.video import upscale_video
@@ -333,6 +335,44 @@ def test_a_journal_knows_what_is_missing(tmp_path):
         gaps = [(None if gap.after is None else gap.after.index, gap.until) for gap in journal.gaps()]
         assert gaps == [(3, 5), (5, None)], "one and two have no frames"
         assert [segment.pts for segment in journal.segments()] == [(0,), (3,)]
+
+
+def test_a_line_is_written_once_its_segment_is_on_the_disk(tmp_path, monkeypatch):
+    synced: list[tuple[str, int, bool]] = []  # what, lines in the journal by then, whether the output has its name
+    output, part = tmp_path / "out.mkv", tmp_path / "part"
+    part.write_bytes(b"whole")
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        real(descriptor)
+        known = (folder / "000000.mkv", folder / "journal.jsonl", folder, tmp_path)
+        inodes = {path.stat().st_ino: path.name for path in known}
+        lines = (folder / "journal.jsonl").read_bytes().count(b"\n")
+        synced.append((inodes[os.fstat(descriptor).st_ino], lines, output.exists()))
+
+    with Journal(output) as journal:
+        journal.begin({})
+        folder = journal.folder
+        journal.segment_path(0).write_bytes(b"x")
+        monkeypatch.setattr("os.fsync", watched)
+        journal.add(index=0, after=-1, pts=(0,), last_crc=0, tally=Tally())
+        journal.name(part, Ending(frames=1, lost=0, damage=(), notes=(), reason=None), damaged_places=0)
+    assert synced == [
+        *(("000000.mkv", 1, False), ("journal.jsonl", 2, False), ("out.mkv.vsr", 2, False)),
+        *(("journal.jsonl", 3, False), ("out.mkv.vsr", 3, False), (tmp_path.name, 3, True)),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be locked there")
+def test_one_run_at_a_time_writes(tmp_path, nearest, clip, whole, stopped):
+    with Journal(tmp_path / "out.mkv") as other:
+        other.begin(json.loads((stopped / "journal.jsonl").read_text().splitlines()[0])["pinned"])
+        before = sorted(path.name for path in stopped.iterdir())
+        for more in ({}, {"restart": True}, {"finish_partial": True}):
+            line = refusal(clip, tmp_path / "out.mkv", nearest, **more)
+            assert line == f"{stopped}: another run writes there; wait for its end, or choose another -o"
+        assert sorted(path.name for path in stopped.iterdir()) == before
+    assert run(clip, tmp_path / "out.mkv", nearest)[0].resumed_frames == 20
 
 
 # A file of what is done
