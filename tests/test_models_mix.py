@@ -17,6 +17,7 @@ from vsr.models.compact import SRVGGNetCompact
 from vsr.models.mix import Part, mixed
 from vsr.models.network import describe
 from vsr.models.shares import choose_shares
+from vsr.models.srcnn import SRCNN
 from vsr.models.srresnet import SRResNet
 from vsr.preset import load_preset, override
 from vsr.settings import UpscaleSettings
@@ -107,6 +108,13 @@ def test_the_hash_of_a_mixture_tells_files_and_shares_apart(tmp_path):
 def test_what_is_not_of_one_shape_cannot_be_mixed(other):
     with pytest.raises(ModelError, match="one and other: are not of one shape"):
         mixed([part(0.5, name="one"), part(0.5, name="other", net=other)])
+
+
+def test_shapes_that_no_description_tells_apart_cannot_be_mixed():
+    parts = [part(0.5, net=SRCNN(num_feat=4, num_inner=inner)) for inner in (2, 3)]
+    assert parts[0].spec == parts[1].spec
+    with pytest.raises(ModelError, match="are not of one shape"):
+        mixed(parts)
 
 
 # What is asked for

@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from vsr.errors import ModelError
 from vsr.models.network import Network
 from vsr.models.spec import ModelSpec
@@ -33,7 +35,7 @@ def mixed(parts: Sequence[Part]) -> tuple[Network, ModelSpec]:
     if len(parts) == 1:
         return first.net, first.spec
     for other in parts[1:]:
-        if _shape(other.spec) != _shape(first.spec):
+        if _shape(other) != _shape(first):
             raise ModelError(
                 f"{first.spec.name} and {other.spec.name}: are not of one shape and cannot be mixed; "
                 f"{_said(first.spec)} the one, {_said(other.spec)} the other"
@@ -61,9 +63,11 @@ def _described(parts: Sequence[Part]) -> ModelSpec:
     )
 
 
-def _shape(spec: ModelSpec) -> ModelSpec:
-    return replace(spec, name="", licence="", trained_on="", notes=(), sha256=None)
+def _shape(part: Part) -> tuple[ModelSpec, dict[str, torch.Size]]:
+    """What must be equal: the description tells activations apart, the tensors what it leaves out."""
+    spec = replace(part.spec, name="", licence="", trained_on="", notes=(), sha256=None)
+    return spec, {key: tensor.shape for key, tensor in part.net.state_dict().items()}
 
 
 def _said(spec: ModelSpec) -> str:
-    return f"{spec.arch} {spec.num_feat}x{spec.depth} x{spec.scale}"
+    return f"{spec.kind or f'{spec.arch} {spec.num_feat}x{spec.depth}'} x{spec.scale}"

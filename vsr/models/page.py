@@ -1,6 +1,7 @@
 """docs/models/README.md, which `vsr models list --markdown` writes."""
 
 from vsr.disk import told_size
+from vsr.download import PATIENCE
 from vsr.models.about import size_of
 from vsr.models.catalog import EMBEDDED, FAST, MEDIUM, PUBLISHED, Published
 from vsr.models.store import WEIGHTS
@@ -14,6 +15,20 @@ folder models are kept in. `vsr models list` says which are there. This page is 
 
 MFLOP are millions of multiplications and additions for one pixel of the source: under {fast} is called fast, under
 {medium} medium, the rest slow.
+
+## Fetching
+
+A transfer that broke off goes on where it was, in a later run and from another address, too. Three attempts in a row
+that bring nothing, or another file than the one wanted, and the next address is asked; {patience:g} seconds of silence
+end an attempt. A second process that wants the same file waits for the first. Where no address gives the file, one line
+tells address, hash and folder; a file that is put there by hand is verified and used.
+
+| variable | what it does |
+| --- | --- |
+| `VSR_MODELS` | the folder models are kept in; else one in the user's cache, which `vsr models list` names |
+| `VSR_MIRRORS` | addresses of folders, apart by spaces, that are asked before the official one |
+| `VSR_OFFLINE` | 1 is `--offline` for all commands: nothing is asked of the network |
+| `http_proxy`, `https_proxy`, `no_proxy` | as everywhere |
 
 ## Mixing
 
@@ -48,8 +63,8 @@ The worst thing in it: no network brings back the eyes behind the glasses, all p
 
 ## What a file is held against
 
-A file is fetched under a temporary name and gets its own only when its SHA-256 is the one below. A file that was put
-into the folder by hand is verified in the same way each time its name is used.
+A file is fetched under a temporary name and gets its own only when its SHA-256 is the one below. It is verified in the
+same way each time its name is used.
 
 {hashes}
 
@@ -77,4 +92,4 @@ def page() -> str:
     for row in PUBLISHED.values():
         tensors = f"`{row.tensors_sha256}`" if row.tensors_sha256 else "not known"
         hashes.append(f"| {row.file} | `{row.sha256}` | {tensors} |")
-    return _PAGE.format(models="\n".join(rows), hashes="\n".join(hashes), fast=FAST, medium=MEDIUM)
+    return _PAGE.format(models="\n".join(rows), hashes="\n".join(hashes), fast=FAST, medium=MEDIUM, patience=PATIENCE)
