@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -418,6 +419,18 @@ def test_a_manifest_that_is_none_is_told(photos, settings):
     results.mkdir()
     (results / MANIFEST).write_bytes(b"not a database at all" * 100)
     with pytest.raises(MediaError, match="cannot be read or written: file is not a database; remove it"):
+        Run(photos, settings)
+
+
+def test_a_manifest_with_names_that_are_no_text_is_told(photos, settings):
+    results = photos.with_name("photos_x2")
+    results.mkdir()
+    with closing(sqlite3.connect(results / MANIFEST)) as database:
+        database.execute("CREATE TABLE abcdefgh (a)")
+        database.commit()
+    data = (results / MANIFEST).read_bytes()
+    (results / MANIFEST).write_bytes(data.replace(b"TABLE abcdefgh", b"TABLE \xa0bcdefg\x82("))
+    with pytest.raises(MediaError, match=r"cannot be read or written: .*; remove it"):
         Run(photos, settings)
 
 

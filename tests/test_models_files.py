@@ -243,6 +243,13 @@ def broken_files(folder: Path) -> list[Path]:
     (folder / "short.pth").write_bytes(whole[: len(whole) // 2])
     (folder / "short.safetensors").write_bytes(tensors[:-10])
     (folder / "header.safetensors").write_bytes(tensors[:30])
+    for name, mark, offset in (
+        ("version", b"PK\1\2", 6),
+        ("disks", b"PK\6\7", 16),
+    ):  # a zip of a time to come, or in parts
+        at = whole.rindex(mark) + offset
+        (folder / f"{name}.pth").write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+    save_file({"a": torch.zeros(1)}, folder / "nested.safetensors", metadata={HEADER_KEY: "[" * 100_000})
     (folder / "text.pth").write_text("# not weights\n")
     (folder / "noise.pth").write_bytes(random.Random(0).randbytes(500))
     (folder / "folder.pth").mkdir()

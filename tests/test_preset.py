@@ -93,6 +93,8 @@ def test_a_file_says_every_kind_of_setting(tmp_path):
         ("[upscale.models]\nfour = 'a'", "upscale.models: key 'four' should be a whole scale, such as 4"),
         ("[upscale]\nmodels = {}", "models: needs at least one row, and scales of 1 or more; give scale = name"),
         ("upscale = 3", "upscale = 3: should be a table"),
+        ("a = " + "1" * 5000, "is no valid TOML: a number is too long, or lists lie too deep in one another"),
+        ("a = " + "[" * 5000, "is no valid TOML: a number is too long, or lists lie too deep in one another"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_with_the_file_in_front(tmp_path, text, line):

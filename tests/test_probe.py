@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -158,6 +159,16 @@ def test_a_wild_rate_is_measured(tmp_path: Path) -> None:
     pts = [k * 40 for k in range(20)]
     clip = make_clip(tmp_path / "clip.mkv", pts=pts, time_base=Fraction(1, 1000), rate=Fraction(1000))
     assert probe(clip).video.rate == 25
+
+
+def test_a_rate_of_next_to_nothing_is_none_that_encoders_cannot_take(tmp_path: Path) -> None:
+    """An AVI whose header says a frame in thirty years."""
+    clip = make_clip(tmp_path / "clip.avi", codec="mpeg4", time_base=Fraction(1, 25), color=None, frames=3)
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"strh") + 8 + 20
+    data[at : at + 8] = struct.pack("<II", 10**9, 1)
+    clip.write_bytes(data)
+    assert probe(clip).video.rate == Fraction(1, 1000)
 
 
 def test_interlaced_pictures_are_seen(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -25,7 +26,7 @@ from vsr.io.filters import WARM_UP
 from vsr.io.probe import probe
 from vsr.io.source import VideoSource
 from vsr.journal import Journal
-from vsr.record import Ending
+from vsr.record import Ending, sealed
 from vsr.settings import Deinterlace, UpscaleSettings
 from vsr.stage import Cancel
 from vsr.video import upscale_video
@@ -174,10 +175,11 @@ def test_a_source_that_changed_is_refused_and_one_that_moved_is_not(tmp_path, ne
     assert "another source, or the source has changed since" in refusal(moved, tmp_path / "out.mkv", nearest)
     shutil.copy2(clip, moved)
     journal = tmp_path / "out.mkv.vsr" / "journal.jsonl"
-    lines = journal.read_text().splitlines()
-    first = json.loads(lines[0])
-    first["pinned"]["source"]["mtime_ns"] = clip.stat().st_mtime_ns
-    journal.write_text("\n".join([json.dumps(first), *lines[1:], ""]))
+    first, *lines = journal.read_bytes().splitlines(keepends=True)
+    changed = json.loads(first)
+    changed["pinned"]["source"]["mtime_ns"] = clip.stat().st_mtime_ns
+    del changed["crc32"]
+    journal.write_bytes(b"".join([sealed(changed), *lines]))
     assert run(moved, tmp_path / "out.mkv", nearest)[0].resumed_frames == 10
 
 
@@ -208,6 +210,17 @@ def test_half_a_line_is_ignored(tmp_path, nearest, clip, whole, stopped, cut):
     journal = stopped / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-cut])
     assert made_in(run(clip, tmp_path / "out.mkv", nearest)[1]) == [3, 4, 5]
+    assert read_packets(tmp_path / "out.mkv") == whole[0]
+
+
+def test_a_line_that_is_not_what_was_written_is_no_line(tmp_path, nearest, clip, whole, stopped):
+    """Its segment is whole, but its times would be believed."""
+    journal = stopped / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"pts":[200,', b'"pts":[201,')
+    assert lines[2] not in journal.read_bytes()
+    journal.write_bytes(b"".join(lines))
+    assert made_in(run(clip, tmp_path / "out.mkv", nearest)[1]) == [1, 4, 5]
     assert read_packets(tmp_path / "out.mkv") == whole[0]
 
 
@@ -245,6 +258,7 @@ def test_lines_of_nonsense_are_passed_over(stopped, tmp_path, line):
     first = json.loads(journal.read_text().splitlines()[0])
     with journal.open("ab") as file:
         file.write(line + b"\n")
+        file.write(line[:-1] + b',"crc32":%d}\n' % zlib.crc32(line))  # by somebody who knows how
     with Journal(tmp_path / "out.mkv") as again:
         again.begin(first["pinned"])
         assert [one.index for one in again.lines] == [0, 1, 2, 3]

@@ -375,6 +375,23 @@ def test_file_times_are_kept(settings, tmp_path):
     assert output.stat().st_mtime_ns == 10**18 + 123456789
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "lzma"])
+def test_a_tiff_whose_data_is_damaged_is_one_line(settings, tmp_path, compression):
+    """Each decoder has an error of its own."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, slope(3, bits=16), photometric="rgb", compression=compression, tile=(16, 16))
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        at = page.dataoffsets[0] if compression else page.tags["TileLength"].valueoffset
+    data[at + 4 * bool(compression) : at + 8] = bytes(8 - 4 * bool(compression))
+    path.write_bytes(data)
+    with pytest.raises(MediaError) as caught:
+        upscale_image(path, settings=settings)
+    assert str(caught.value).startswith(f"{path}: is damaged: ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_jpeg_that_is_cut_off_comes_as_far_as_it_goes(settings, tmp_path):
     whole = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(whole, "JPEG", quality=95)

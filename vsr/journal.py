@@ -6,7 +6,6 @@ only while its file still has the size and the digest that it states.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from typing import Self, TextIO
 from vsr.disk import lock_folder, remove_remains, state_of, sync_file, sync_folder, why_not_written
 from vsr.errors import MediaError
 from vsr.frames import SegmentFile, Tally
-from vsr.record import VERSION, Ending, Gap, Named, Record, SegmentLine, differences, read_record, segment_entry
+from vsr.record import VERSION, Ending, Gap, Named, Record, SegmentLine, differences, read_record, sealed, segment_entry
 
 _NAME = "journal.jsonl"
 _OURS = ("[0-9]*.mkv", _NAME, "joined.*.part")
@@ -209,7 +208,7 @@ class Journal:
 
     def _append(self, values: Mapping[str, object]) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(values, separators=(",", ":")) + "\n")
+        self._file.write(sealed(values).decode("ascii"))
         self._file.flush()
         os.fsync(self._file.fileno())
         sync_folder(self.folder)

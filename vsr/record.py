@@ -1,6 +1,10 @@
-"""What a journal says, line by line: read from JSON that a crash, a disk or a stranger may have damaged."""
+"""What a journal says, line by line: read from JSON that a crash, a disk or a stranger may have damaged.
+
+Each line bears its own CRC-32, so that one whose times have changed is no line, as one whose segment has changed.
+"""
 
 import json
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -8,7 +12,8 @@ from pathlib import Path
 
 from vsr.frames import Place, Tally
 
-VERSION = 2
+VERSION = 3
+_SEAL = b',"crc32":'
 _SAME_WHEREVER_IT_LIES = "source path"
 _MOST_NAMED = 4  # differences that one line names
 
@@ -131,8 +136,17 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
+def sealed(values: Mapping[str, object]) -> bytes:
+    """One line of a journal: JSON, and last in it the CRC-32 of what it is without."""
+    text = json.dumps(values, separators=(",", ":")).encode("ascii")
+    return text[:-1] + _SEAL + str(zlib.crc32(text)).encode("ascii") + b"}\n"
+
+
 def _entry(line: bytes) -> dict[str, object]:
-    """One line; empty where it cannot be read."""
+    """One line; empty where it cannot be read, or is not what was written."""
+    text, _, seal = line.rpartition(_SEAL)
+    if seal != str(zlib.crc32(text + b"}")).encode("ascii") + b"}":
+        return {}
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -41,6 +41,8 @@ def read_table(text: str) -> Table:
         return tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"is no valid TOML: {e}") from e
+    except (ValueError, ArithmeticError, RecursionError) as e:
+        raise ConfigError("is no valid TOML: a number is too long, or lists lie too deep in one another") from e
 
 
 def read_value(text: str) -> object:

@@ -143,7 +143,7 @@ class Manifest:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as e:
+        except (sqlite3.Error, UnicodeDecodeError) as e:  # the second: a name in a damaged file
             what = f"cannot be read or written: {e}; remove it, and give --skip-existing to keep what is there"
             if getattr(e, "sqlite_errorname", "") == "SQLITE_FULL":
                 what = why_not_written(OSError(28, ""), what)

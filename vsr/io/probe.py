@@ -22,6 +22,7 @@ from vsr.pipes import Inflow
 
 _WIDEST_PIXEL = Fraction(100)
 _PACKETS_FOR_RATE = 40
+_SLOWEST = Fraction(1, 1000)  # encoders are told it; the times of frames stay as they are
 _FASTEST = Fraction(1000)  # frames a second; segments count frames in Matroska's milliseconds
 _LOST_SIDE_DATA = {
     "A53_CC": "closed captions inside the pictures are not carried",
@@ -92,9 +93,13 @@ def _rate(container: InputContainer, stream: VideoStream) -> Fraction:
     """A rate one can believe: libav's guess when the average bears it out, else measured on the first packets."""
     said = [r for r in (stream.guessed_rate, stream.average_rate) if r]
     if len(said) == 2 and abs(said[0] - said[1]) <= said[1] / 10:
-        return min(said[0], _FASTEST)
+        return _believable(said[0])
     measured = _measured_rate(container, stream)
-    return min(measured or min(said, default=Fraction(25)), _FASTEST)
+    return _believable(measured or min(said, default=Fraction(25)))
+
+
+def _believable(rate: Fraction) -> Fraction:
+    return max(_SLOWEST, min(rate, _FASTEST))
 
 
 def _measured_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:

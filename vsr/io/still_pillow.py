@@ -14,8 +14,11 @@ from vsr.errors import MediaError
 from vsr.io.profiles import to_srgb
 from vsr.picture import LEVELS_8, LEVELS_16, Levels, Samples
 
-# What Pillow's readers raise for damaged or unsupported files, besides what is an OSError
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, KeyError, IndexError, TypeError, struct.error)
+# What Pillow's readers and tifffile raise for damaged or unsupported files, besides what is an OSError
+DAMAGE = (
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError, KeyError, IndexError, TypeError, struct.error),
+    ArithmeticError,
+)
 
 
 @contextlib.contextmanager

@@ -102,6 +102,8 @@ def read_pages(info: StillInfo, to_rgb: YuvToRgb) -> Iterator[Page]:
             raise
         advice = "" if ";" in str(e) else "; give another file"
         raise MediaError(f"{info.path}: {e}{advice}") from e
+    except MemoryError as e:
+        raise MediaError(f"{info.path}: does not fit in this machine's memory; scale it down, or cut it") from e
     except (*DAMAGE, *UNREADABLE) as e:
         raise MediaError(f"{info.path}: its pixels cannot be read: {e}; give another file") from e
 

@@ -8,6 +8,7 @@ import io
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import tifffile
@@ -36,7 +37,8 @@ def assembled(file: TiffFile, page: TiffPage) -> Samples:
     """The page's samples as stored, (h, w, samples). Raises MediaError for damage, or as tifffile and Pillow do."""
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
     if page.compression in _BY_TIFFFILE and page.predictor in (_PLAIN, _DIFFERENCES):
-        stored = page.asarray()
+        with _damage():
+            stored = page.asarray()
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             stored = np.moveaxis(stored.reshape(shape[2], *shape[:2]), 0, 2)
         return stored.reshape(shape)
@@ -71,8 +73,8 @@ def _segments(file: TiffFile, page: TiffPage, planes: int, samples: int) -> Iter
 
 def _unpacked(packed: bytes, compression: int, size: int) -> bytes:
     if compression in _BY_TIFFFILE:
-        decode = tifffile.TIFF.DECOMPRESSORS[compression]
-        return bytes(decode(packed, out=size))
+        with _damage():
+            return bytes(tifffile.TIFF.DECOMPRESSORS[compression](packed, out=size))
     entries = (  # (tag, type, value); offsets and lengths fit into the entries themselves
         (256, _LONG, size),
         (257, _LONG, 1),
@@ -88,6 +90,17 @@ def _unpacked(packed: bytes, compression: int, size: int) -> bytes:
     carrier = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + packed
     with Image.open(io.BytesIO(carrier)) as picture:
         return picture.tobytes()
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """What a decoder raises for bytes that are not its own: each has an error of its own, zlib.error for one."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as e:
+        raise MediaError(f"is damaged: {e}") from e
 
 
 def _unpredicted(raw: bytes, shape: tuple[int, int, int], kind: np.dtype[np.generic], predictor: int) -> Samples:

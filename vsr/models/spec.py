@@ -39,7 +39,7 @@ class ModelSpec:
         """Read `to_json`'s text back. Raises ModelError when it is anything else."""
         try:
             found = json.loads(text)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise ModelError(f"{HEADER_KEY}: not JSON: {e}; save the file again with vsr") from e
         if not isinstance(found, dict):
             raise ModelError(f"{HEADER_KEY}: not an object; save the file again with vsr")
