@@ -100,6 +100,22 @@ def test_what_the_run_was_told_is_known_or_must_be_given(tmp_path, nearest, sour
         assert any(wrong in line for line in findings(source, made)), "without the option"
 
 
+def test_turned_numbered_and_many_pictures_can_be_verified(tmp_path, nearest):
+    quarter = (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
+    turned = make_clip(tmp_path / "turned.mp4", frames=4, matrix=quarter)
+    for number, changes in enumerate(({}, {"apply_rotation": True})):
+        made = upscaled(turned, tmp_path / f"{number}.mp4", nearest, **changes)
+        assert findings(turned, made, **changes) == []
+    assert findings(turned, tmp_path / "1.mp4") != []
+    two = make_clip(tmp_path / "two.mkv", frames=4, more_video=1)
+    assert findings(two, upscaled(two, tmp_path / "both.mkv", nearest)) == []
+    (tmp_path / "frames").mkdir()
+    pictures = upscaled(two, tmp_path / "frames" / "%04d.png", nearest)
+    made = upscaled(pictures, tmp_path / "pictures.mp4", nearest, fps=Fraction(24))
+    assert findings(pictures, made, fps=Fraction(24)) == []
+    assert findings(pictures, made, fps=Fraction(25))[0].startswith("frame 1 at 0.04167 s instead of 0.04000 s")
+
+
 def _nth(stream: int, number: int, change: Change) -> Change:
     """Apply a change to one packet of a stream only."""
     seen = 0
