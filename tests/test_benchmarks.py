@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 
 import benchmarks.codecs
 import benchmarks.degrade
+import benchmarks.folder
 import benchmarks.network
 import benchmarks.overlap
 import benchmarks.quality
@@ -29,6 +30,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "degrade-cpu": ("degradation.md", benchmarks.degrade.report),
     "codecs-cpu": ("degradation.md", benchmarks.codecs.report),
     "train-cpu": ("training.md", benchmarks.train.report),
+    "folder-cpu": ("folder.md", benchmarks.folder.report),
     "quality": ("quality.md", benchmarks.quality.report),
     "stops": ("reliability.md", benchmarks.stops.report),
     "classic": ("training.md", benchmarks.quality.report),

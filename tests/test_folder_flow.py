@@ -99,6 +99,21 @@ def test_every_pixel_is_counted_and_the_end_is_known(photos, settings):
     assert all(a.pixels <= b.pixels <= b.total for a, b in pairwise(pixels))
 
 
+def test_the_end_of_a_folder_of_heic_is_known(tmp_path, settings):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k in range(4):
+        pillow_heif.from_pillow(Image.fromarray(slope(3, size=(64, 64)))).save(folder / f"{k}.heic", quality=90)
+    (folder / "bad.heic").write_bytes(b"broken")
+    events = []
+    done = upscale_folder(folder, settings=settings, on_event=events.append)
+    assert (done.done, done.failed) == (4, 1)
+    pixels = [event for event in events if isinstance(event, PixelsEvent)]
+    assert pixels[-1] == PixelsEvent(pixels=4 * 64 * 64, total=4 * 64 * 64)
+    assert any(event.total > event.pixels for event in pixels)
+
+
 def test_events_come_in_the_callers_thread_and_the_network_is_told_once(photos, settings):
     threads = set()
     events = []

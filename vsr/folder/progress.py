@@ -10,6 +10,8 @@ from vsr.folder.job import Job
 from vsr.folder.manifest import Manifest
 from vsr.io.images import picture_size
 from vsr.io.probe import probe
+from vsr.io.still_kind import still_kind
+from vsr.io.still_read import open_still
 from vsr.stage import Cancel
 
 
@@ -47,7 +49,7 @@ class Progress:
         with self._lock:
             expected = self._known * self._files // max(self._looked, 1)
             now = PixelsEvent(pixels=self._done, total=max(expected, self._done))
-        if now != self._told:
+        if now != self._told and now.total:
             self._told = now
             tell(now)
 
@@ -57,8 +59,10 @@ class Progress:
                 return
             try:
                 pixels = self._pixels(found)
-            except MediaError:  # told when its turn comes
-                pixels = 0
+            except MediaError:  # told when its turn comes, which takes no time
+                with self._lock:
+                    self._files -= 1
+                continue
             with self._lock:
                 self._looked += 1
                 self._known += pixels
@@ -68,6 +72,9 @@ class Progress:
         if found.sort == "clip":
             video = probe(path).video
             return clip_pixels((video.height, video.width), video.frame_estimate)
+        if still_kind(path) == "heic":  # which Pillow does not know
+            info = open_still(path, max_pixels=self._job.stills.settings.max_pixels)
+            return info.height * info.width
         height, width = picture_size(path)
         return height * width
 
