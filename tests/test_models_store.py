@@ -347,6 +347,26 @@ def test_what_was_added_is_verified_at_each_use(folder, own, capsys):
         find("mine")
 
 
+def test_a_list_goes_on_past_what_cannot_be_read(folder, own, monkeypatch, capsys):
+    assert run(["models", "add", str(own)]) == 0
+    (folder / "broken.sha256").write_text("no hash")
+    (folder / "realesr-animevideov3.pth").write_bytes(b"locked")
+    hash_of = store.file_hash
+
+    def refused(path):
+        if path.read_bytes() == b"locked":
+            raise ModelError(f"{path}: cannot be read: Permission denied; check the path")
+        return hash_of(path)
+
+    monkeypatch.setattr(store, "file_hash", refused)
+    capsys.readouterr()
+    assert run(["models", "list"]) == 0
+    states = dict(line.split(None, 2)[:2] for line in capsys.readouterr().out.splitlines() if line)
+    assert (states["broken"], states["realesr-animevideov3"], states["own"]) == ("foreign", "foreign", "added")
+    assert run(["models", "info", "broken"]) == 1
+    assert "broken.sha256: is no line of a hash and a file's name" in capsys.readouterr().err
+
+
 def test_an_address_is_added_with_its_hash_only(folder, own, server, capsys):
     server.offered = own.read_bytes()
     sha256 = hashlib.sha256(server.offered).hexdigest()

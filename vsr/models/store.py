@@ -93,9 +93,16 @@ def require_name(name: str) -> None:
 
 
 def entries() -> list[Entry]:
-    """All known names: embedded, published, then those added."""
-    names = [*EMBEDDED, *PUBLISHED, *_added()]
-    return [entry for entry in map(look_up, names) if entry is not None]
+    """All known names: embedded, published, then those added. What `look_up` refuses is foreign here."""
+    found = [look_up(name) for name in EMBEDDED]
+    for name in (*PUBLISHED, *_added()):
+        try:
+            found.append(look_up(name))
+        except ModelError:
+            row = PUBLISHED.get(name)
+            path = note_of(name) if row is None else models_folder() / row.file
+            found.append(Entry(name=name, state="foreign", path=path, published=row))
+    return [entry for entry in found if entry is not None]
 
 
 def look_up(name: str) -> Entry | None:
@@ -168,7 +175,7 @@ def _by_hand(row: Published, folder: Path, why: str) -> str:
 def _foreign(entry: Entry) -> str:
     what = f"{entry.path}: bears the name of {entry.name} and is another file, with SHA-256 {entry.sha256}"
     if entry.published is None:
-        return f"{what}; add it again with `vsr models add`"
+        return f"{what}; move it away, and add the right one again with `vsr models add`"
     return f"{what}, not {entry.published.sha256}; move it away to have the published one fetched"
 
 
