@@ -191,6 +191,31 @@ def test_no_two_files_ever_share_a_name(tmp_path, settings):
     assert Run(folder, settings, format="webp").counts == (0, 6, 0)
 
 
+def test_a_source_that_took_anothers_place_takes_its_name(tmp_path, settings):
+    """As when a scan is saved again in another format: its old result is ours, and is made again."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(slope(3)).save(folder / "a.bmp")
+    Run(folder, settings, format="webp")
+    (folder / "a.bmp").unlink()
+    Image.fromarray(slope(3) // 2).save(folder / "a.png")
+    assert Run(folder, settings, format="webp").counts == (1, 0, 0)
+    assert set(tree(tmp_path / "photos_x2")) == {"a.webp"}
+    assert Run(folder, settings, format="webp").counts == (0, 1, 0)
+
+
+def test_a_file_that_comes_later_does_not_take_anothers_result(tmp_path, settings):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(slope(3)).save(folder / "a.jp2")  # becomes PNG
+    assert Path(Run(folder, settings).files["a.jp2"].output or "").name == "a.png"
+    png(folder / "a.png", slope(3) // 2)
+    run = Run(folder, settings)
+    assert run.counts == (1, 1, 0)
+    assert Path(run.files["a.png"].output or "").name == "a_2.png"
+    assert Run(folder, settings).counts == (0, 2, 0)
+
+
 ODD_NAMES = [
     "Ünïcödé 写真.png",
     "two  spaces .png",

@@ -82,6 +82,7 @@ def test_no_more_files_are_on_their_way_than_the_budget_says(photos, settings, m
 
     monkeypatch.setattr(Budget, "give", counted)
     monkeypatch.setattr(vsr.folder.pictures, "_MOST_ON_CPU", 3)
+    monkeypatch.setattr(vsr.folder.pictures, "_MOST_WORKERS", 1)
     upscale_folder(photos, settings=settings)
     assert len(there) == 12
     assert max(there) <= 3
@@ -236,5 +237,6 @@ def test_a_slow_disk_does_not_let_memory_grow(photos, settings, monkeypatch):
     monkeypatch.setattr(Budget, "take", seen)
     monkeypatch.setattr(vsr.folder.pictures, "deliver_work", slow)
     monkeypatch.setattr(vsr.folder.pictures, "_MOST_ON_CPU", 4)
+    monkeypatch.setattr(vsr.folder.pictures, "_MOST_WORKERS", 1)
     assert upscale_folder(photos, settings=settings).done == 12
     assert largest <= 4

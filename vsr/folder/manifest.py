@@ -98,10 +98,11 @@ class Manifest:
         found = self._all(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE source = ?", _key(source))
         return _row(found[0]) if found else None
 
-    def maker(self, output: str) -> Row | None:
-        """The row whose result is, or should be, at `output`."""
-        found = self._all(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE output = ?", _key(output))
-        return _row(found[0]) if found else None
+    def makers(self, output: str) -> list[Row]:
+        """The rows whose results are, were or should be at `output`."""
+        return [
+            _row(row) for row in self._all(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE output = ?", _key(output))
+        ]
 
     def record(self, row: Row) -> None:
         """Put a row in the place of the file's last one; when this returns it is on the disk."""
@@ -109,10 +110,7 @@ class Manifest:
         self._all(f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * len(values))})", *values)
 
     def claim(self, output: str, source: str) -> bool:
-        """Keep the name `output` for `source`; False when another source of this or an earlier run has it."""
-        maker = self.maker(output)
-        if maker is not None and maker.source != source:
-            return False
+        """Keep the name `output` for `source` in this run; False when another source has it."""
         self._all("INSERT OR IGNORE INTO claims VALUES (?, ?)", _key(output.lower()), _key(source))
         ((owner,),) = self._all("SELECT source FROM claims WHERE output = ?", _key(output.lower()))
         return _text(owner) == source

@@ -21,7 +21,7 @@ from vsr.stage import Cancel, Stage, ordered_map
 from vsr.stills import GPU_BLOCK, Network, network_event, open_network, pages_of, rendered_pages, renderer_for
 
 _LARGEST_BUDGET = 1 << 30  # bytes, or an eighth of the memory
-_MOST_ON_CPU, _MOST_ON_GPU = 16, 32  # files on their way
+_MOST_ON_CPU, _MOST_ON_GPU = 16, 32  # files on their way; on a CPU three a worker, if that is more
 _COPIES = 3  # of a result, while it is encoded
 _MOST_WORKERS = 16  # blocks computed side by side on a CPU: each takes 64 MB
 _GPU_WORKERS = 2  # one prepares its next batch while the card computes the other's
@@ -59,9 +59,8 @@ class _Line:
         self._is_cpu = device.type == "cpu"
         self._cores = available_cores()
         self._workers = min(self._cores, _MOST_WORKERS) if self._is_cpu else _GPU_WORKERS
-        self._budget = Budget(
-            min(_LARGEST_BUDGET, machine_memory() // 8), most=_MOST_ON_CPU if self._is_cpu else _MOST_ON_GPU
-        )
+        most = max(_MOST_ON_CPU, 3 * self._workers) if self._is_cpu else _MOST_ON_GPU
+        self._budget = Budget(min(_LARGEST_BUDGET, machine_memory() // 8), most=most)
         self.news: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     @property

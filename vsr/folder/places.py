@@ -23,19 +23,21 @@ class Places:
         """The name below the output folder for a result with this suffix: the source's own, as far as that goes."""
         for name in _names(found, suffix):
             is_anothers = name != found.name and os.path.lexists(self.job.source / name)
-            if not is_anothers and self.manifest.claim(name, found.name):
+            if not is_anothers and not self._is_made(name, found) and self.manifest.claim(name, found.name):
                 return name
         raise AssertionError("there is always another number")
 
+    def _is_made(self, name: str, found: Found) -> bool:
+        """Whether another source, which is still there, was made into that name before."""
+        others = (row.source for row in self.manifest.makers(name) if row.source != found.name)
+        return any(os.path.lexists(self.job.source / other) for other in others)
+
     def is_ours(self, name: str) -> bool:
         """Whether what is there was put there by this or an earlier run, and by nobody else since."""
-        row = self.manifest.maker(name)
-        if row is None or row.output is None:
-            return False
-        status = (self.job.output / name).stat()
-        return row.state == "replacing" or (row.output_size, row.output_mtime_ns) == (
-            status.st_size,
-            status.st_mtime_ns,
+        status = (self.job.output / name).lstat()
+        return any(
+            row.state == "replacing" or (row.output_size, row.output_mtime_ns) == (status.st_size, status.st_mtime_ns)
+            for row in self.manifest.makers(name)
         )
 
     def may_write(self, name: str) -> bool:
