@@ -1,5 +1,6 @@
 """`vsr folder` as it is typed, and what it shows."""
 
+import io
 import json
 import re
 import signal
@@ -11,6 +12,8 @@ import pytest
 
 from tests.still_maker import png, slope
 from vsr.cli import commands, run
+from vsr.cli.show import display
+from vsr.events import FileEvent, FolderDoneEvent, PixelsEvent
 from vsr.folder.found import MANIFEST
 
 
@@ -117,3 +120,22 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(photos, words):
     assert all(name.endswith(".png") for name in made)
     assert run(["folder", str(photos), "-q", *words]) == 0
     assert len(list(photos.with_name("photos_x2").glob("*.png"))) == 42
+
+
+def test_one_bar_counts_pixels_and_failures(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with display(quiet=False, as_json=False) as show:
+        show(PixelsEvent(pixels=1000, total=2000))
+        show(FileEvent(source="bad.png", state="failed", reason="is broken"))
+        show(PixelsEvent(pixels=3000, total=4000))  # more was found
+        show(FolderDoneEvent(output="out", done=2, skipped=0, failed=1, clips_left=0, seconds=1))
+    lines = re.split("[\r\n]+", shown.getvalue())
+    assert lines[-4].startswith(" 75% |")
+    assert "3.00k/4.00kpixels" in lines[-4]
+    assert lines[-4].rstrip().endswith("left, 1 failed")
+    assert lines[-3:-1] == ["failed: bad.png: is broken", "2 done, 0 skipped, 1 failed"]

@@ -245,7 +245,7 @@ class _Text:
                     file=sys.stderr,
                 )
             self._bar.total = event.total
-            failed = f", {len(self._failed)} failed" if self._failed else ""
+            failed = f"{len(self._failed)} failed" if self._failed else ""
             self._bar.set_postfix_str(failed, refresh=False)
             self._bar.update(event.pixels - self._bar.n)
         elif time.monotonic() >= self._next:
