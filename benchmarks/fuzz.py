@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from benchmarks.reliability import Row, report, save_rows
-from tests.fuzz.campaign import SECONDS, Result, attack
+from benchmarks.report import RESULTS, load
+from tests.fuzz.campaign import SECONDS, Finding, Result, attack
 from tests.fuzz.child import MEMORY
 from tests.fuzz.corpus import make_corpus
 
@@ -45,7 +46,9 @@ def _lost(one: Result) -> str:
 
 @click.command()
 @click.option("--seed", default=1, help="Of the changes.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(COUNTS)), help="Only these; may be repeated.")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(list(COUNTS)), help="Only these, others stay as saved."
+)
 @click.option("--count", type=int, help="Files of each kind, for a try that is not saved.")
 def main(seed: int, kinds: tuple[str, ...], count: int | None) -> None:
     """Attack, save and write the table."""
@@ -55,10 +58,22 @@ def main(seed: int, kinds: tuple[str, ...], count: int | None) -> None:
             result = attack(kind, corpus, Path(folder) / kind, seed=seed, count=count or COUNTS[kind])
             results.append(result)
             print(f"{kind}: {_lost(result)}", *result.findings, sep="\n", flush=True)
-    if count is None and not kinds:
+    if count is None:
+        results = [*_earlier(but=[one.kind for one in results]), *results]
+        results.sort(key=lambda one: list(COUNTS).index(one.kind))
         limits = {"processor_seconds": SECONDS, "memory_bytes": MEMORY}
-        save_rows("fuzz", rows_of(results), seed=seed, limits=limits, results=[asdict(one) for one in results])
+        save_rows("fuzz", rows_of(results), limits=limits, results=[asdict(one) for one in results])
         print(report())
+
+
+def _earlier(*, but: Sequence[str]) -> list[Result]:
+    """What was saved of other kinds."""
+    if not (RESULTS / "fuzz.json").is_file():
+        return []
+    found = [
+        Result(**one | {"findings": [Finding(**each) for each in one["findings"]]}) for one in load("fuzz")["results"]
+    ]
+    return [one for one in found if one.kind not in but]
 
 
 if __name__ == "__main__":

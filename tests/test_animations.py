@@ -1,5 +1,6 @@
 """Animations: frames, times, repeats and transparency, read back by Pillow and libav."""
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.still_maker import slope, twice
 from vsr.errors import MediaError
 from vsr.io.animation_write import write_apng, write_gif, write_webp_frames
+from vsr.io.gif_frames import reach_of
 from vsr.io.still import Metadata
 from vsr.picture import LEVELS_8, RenderedPage
 from vsr.settings import UpscaleSettings
@@ -155,3 +157,19 @@ def test_an_animation_that_breaks_off_comes_as_far_as_it_goes(settings, tmp_path
     done = upscale_image(source, settings=settings)
     assert done.damage.startswith("breaks off after frame 3 of 4")
     assert len(shown(Path(done.output))) == 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(28, 20), (60_000, 30_000)])
+def test_a_gif_whose_later_frame_claims_more_than_the_picture_is_given_no_room(settings, tmp_path, width, height):
+    Image.fromarray(slope(3)).quantize(16).save(tmp_path / "a.gif")
+    data = (tmp_path / "a.gif").read_bytes()
+    head = 13 + (3 << (data[10] & 7) + 1)
+    frame = data[head:-1]
+    assert frame[:1] == b","
+    (tmp_path / "a.gif").write_bytes(data[:-1] + b"," + struct.pack("<4H", 0, 0, width, height) + frame[9:] + b";")
+    assert reach_of(tmp_path / "a.gif") == (height, width)
+    if width == 28:
+        upscale_image(tmp_path / "a.gif", settings=settings)
+        return
+    with pytest.raises(MediaError, match="has frames that reach beyond its 28x20 pixels; save it again"):
+        upscale_image(tmp_path / "a.gif", settings=settings)

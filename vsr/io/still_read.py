@@ -16,6 +16,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from vsr.errors import BrokenOff, MediaError
 from vsr.frames import ColorSpec
 from vsr.io import exif as exif_of
+from vsr.io.gif_frames import reach_of
 from vsr.io.heif import inspect_heif, read_heif
 from vsr.io.jpeg_parts import jpeg_parts
 from vsr.io.png_chunks import inflated, iptc_of, iptc_of_resources, read_chunks, xmp_of
@@ -62,6 +63,8 @@ def open_still(path: Path, *, max_pixels: int) -> StillInfo:
         else:
             info = _inspect(path, max_pixels)
             area = info.height * info.width * (info.pages if info.is_animated else 1)
+        if kind == "gif" and info.is_animated:
+            _require_inside(path, info)
     except MediaError:
         raise
     except FileNotFoundError as e:
@@ -75,6 +78,13 @@ def open_still(path: Path, *, max_pixels: int) -> StillInfo:
     if info.height < 1 or info.width < 1:
         raise MediaError(f"{path}: has no pixels; give another file")
     return info
+
+
+def _require_inside(path: Path, info: StillInfo) -> None:
+    height, width = reach_of(path)
+    if height > info.height or width > info.width:
+        what = f"has frames that reach beyond its {info.width}x{info.height} pixels"
+        raise MediaError(f"{path}: {what}; save it again with another program")
 
 
 def _too_large(path: Path, height: int, width: int, max_pixels: int, frames: int = 1) -> MediaError:
