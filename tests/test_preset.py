@@ -12,7 +12,7 @@ from vsr.settings import EncoderTuning, UpscaleSettings, choose_model
 
 OF_ONE_RUN = {
     *("restart", "finish_partial", "start", "end", "drop", "offline", "overwrite"),
-    *("allow_damaged", "container", "fps"),
+    *("allow_damaged", "container", "fps", "nice", "vram_limit"),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from vsr.download import Tell
+from vsr.engine.memory import limit_memory
 from vsr.engine.tune import (
     FIDELITY_8_BIT,
     Fidelity,
@@ -66,12 +67,17 @@ def prepare(
     device: str,
     precision: Precision,
     fidelity: Fidelity,
+    vram_limit: int | None = None,
     offline: bool = False,
     tell: Tell | None = None,
     cancel: Cancel | None = None,
 ) -> tuple[Upscaler, tuple[str, str]]:
-    """An upscaler without tiles, and why this device and this precision were chosen. Raises as `load` does."""
+    """An upscaler without tiles, and why this device and this precision were chosen. Raises as `load` does.
+
+    `vram_limit` is the process's from here on, see `limit_memory`.
+    """
     where, why_device = choose_device(device)
+    limit_memory(where, vram_limit)
     shares = {name_or_shares: 1.0} if isinstance(name_or_shares, str) else name_or_shares
     parts = []
     for name, share in shares.items():

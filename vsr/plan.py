@@ -17,6 +17,7 @@ from vsr.engine.tune import (
     choose_batch,
     choose_tile,
     divide_cores,
+    usable_cores,
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import ConfigError, MediaError
@@ -91,6 +92,7 @@ def plan_clip(
         device=settings.device,
         precision=settings.precision,
         fidelity=FIDELITY_8_BIT if video.layout.depth == 8 else FIDELITY_DEEP,
+        vram_limit=settings.vram_limit,
         offline=settings.offline,
         tell=tell,
         cancel=cancel,
@@ -112,7 +114,7 @@ def plan_clip(
     upscaler.tile = settings.tile or (earlier.tile if earlier else _tile(upscaler, settings, batch, video))
     upscaler.overlap = upscaler.overlap if settings.overlap is None else settings.overlap
     _require_tile(upscaler)
-    cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size))
+    cores = divide_cores(upscaler.device, _bytes_a_frame(upscaler, video, size), usable_cores(nice=settings.nice))
     if earlier is not None:
         workers = max(1, cores.workers * cores.threads_per_worker // earlier.threads)
         cores = replace(cores, workers=workers, threads_per_worker=earlier.threads, encoder=earlier.encoder_threads)
@@ -230,7 +232,15 @@ def _output_size(
 def _tile(upscaler: Upscaler, settings: UpscaleSettings, batch: int, video: VideoInfo) -> int | None:
     grown = upscaler.scale ** (settings.passes - 1)  # the last pass sees the largest picture
     height, width = video.height * grown, video.width * grown
-    return choose_tile(upscaler.spec, upscaler.device, upscaler.dtype, batch=batch, height=height, width=width)
+    return choose_tile(
+        upscaler.spec,
+        upscaler.device,
+        upscaler.dtype,
+        batch=batch,
+        height=height,
+        width=width,
+        vram_limit=settings.vram_limit,
+    )
 
 
 def _require_tile(upscaler: Upscaler) -> None:
@@ -274,6 +284,8 @@ def _guesses(color: ColorSpec, target: ColorSpec) -> list[str]:
 
 def _other_notes(upscaler: Upscaler, settings: UpscaleSettings, video: VideoInfo, size: tuple[int, int]) -> list[str]:
     notes = []
+    if settings.vram_limit is not None and upscaler.device.type == "cpu":
+        notes.append("vram_limit is for cards: this run computes on the CPU")
     own = upscaler.scale**settings.passes
     if size[0] > video.height * own or size[1] > video.width * own:
         passes = "" if settings.passes == 2 else "; --passes 2 runs the network twice"

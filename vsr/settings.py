@@ -12,6 +12,7 @@ Audio = Literal["auto", "copy", "aac", "opus", "flac", "none"]
 Deinterlace = Literal["auto", "on", "off", "double", "ivtc"]
 Matrix = Literal["auto", "bt709"]
 DEFAULT_SCALE = Fraction(4)
+LEAST_VRAM = 10**9  # bytes: CUDA itself takes about half
 CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
 StillFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1")
@@ -77,6 +78,8 @@ class UpscaleSettings:
     container: str | None = None  # of an output whose name does not say it; one of CONTAINERS
     audio: Audio = "auto"  # copied where the container holds it, else converted; a codec is for all, none drops all
     fps: Fraction | None = None  # of numbered pictures as a source
+    nice: bool = False  # half of the cores; the CLI also lowers the process's priority
+    vram_limit: int | None = None  # bytes of a card's memory that the process may take, CUDA's own share included
     offline: bool = False  # a model that is not here is an error, and not fetched
     overwrite: bool = False
     restart: bool = False  # begin anew, whatever an earlier run left
@@ -118,6 +121,8 @@ class UpscaleSettings:
             raise ConfigError(f"quality = {self.quality}: outside 1 to 100; give a number between them")
         if self.max_pixels < 1:
             raise ConfigError(f"max_pixels = {self.max_pixels}: must be at least 1")
+        if self.vram_limit is not None and self.vram_limit < LEAST_VRAM:
+            raise ConfigError(f"vram_limit = {self.vram_limit / 1e9:g} GB: nothing fits in that; give at least 1 GB")
         if self.restart and self.finish_partial:
             raise ConfigError("restart and finish_partial: one throws away what the other keeps; give one of them")
         if self.segment <= 0:

@@ -19,8 +19,8 @@ from vsr.engine.tune import (
     FIDELITY_DEEP,
     Cores,
     activation_bytes,
-    available_cores,
     choose_tile,
+    usable_cores,
 )
 from vsr.engine.upscaler import Upscaler
 from vsr.errors import BrokenOff, ConfigError, MediaError
@@ -92,6 +92,7 @@ def open_network(plan: StillPlan, *, tell: Tell | None = None, cancel: Cancel | 
         device=settings.device,
         precision=settings.precision,
         fidelity=FIDELITY_8_BIT if plan.info.bits == 8 else FIDELITY_DEEP,
+        vram_limit=settings.vram_limit,
         offline=settings.offline,
         tell=tell,
         cancel=cancel,
@@ -174,7 +175,7 @@ def renderer_for(plan: StillPlan, upscaler: Upscaler, page: Page) -> PictureRend
         levels=plan.levels_of(page.levels),
         passes=plan.settings.passes,
         block=block,
-        cores=_cores(upscaler),
+        cores=_cores(plan.settings, upscaler),
     )
 
 
@@ -252,12 +253,20 @@ def _block(settings: UpscaleSettings, upscaler: Upscaler) -> int:
     if upscaler.device.type == "cpu":
         pixels = _CPU_BLOCK_BYTES // activation_bytes(upscaler.spec, upscaler.dtype)
         return max(math.isqrt(pixels) // 16 * 16 - 2 * upscaler.overlap, 6 * upscaler.overlap, 64)
-    side = choose_tile(upscaler.spec, upscaler.device, upscaler.dtype, batch=1, height=GPU_BLOCK, width=GPU_BLOCK)
+    side = choose_tile(
+        upscaler.spec,
+        upscaler.device,
+        upscaler.dtype,
+        batch=1,
+        height=GPU_BLOCK,
+        width=GPU_BLOCK,
+        vram_limit=settings.vram_limit,
+    )
     return GPU_BLOCK if side is None else max(16, side - 2 * upscaler.overlap)
 
 
-def _cores(upscaler: Upscaler) -> Cores:
-    total = available_cores()
+def _cores(settings: UpscaleSettings, upscaler: Upscaler) -> Cores:
+    total = usable_cores(nice=settings.nice)
     workers = min(total, _CPU_BLOCKS) if upscaler.device.type == "cpu" else 1
     return Cores(workers=workers, threads_per_worker=total // workers, decoder=1, encoder=1)
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import vsr
+from vsr.cli.manners import lower_priority
 from vsr.cli.options import option_name, settings_options
 from vsr.settings import CLIP_ONLY
 
@@ -65,6 +66,8 @@ def folder(
         raise click.UsageError("--finish-partial is for one clip, which vsr upscale takes.")
     if "fps" in given:
         raise click.UsageError("--fps is for numbered pictures, which vsr upscale makes into a clip.")
+    if given.get("nice"):
+        lower_priority()  # before torch and others start threads, which inherit it
     from vsr.cli.show import display, show_logs
     from vsr.cli.signals import stop_on_signals
     from vsr.preset import load_preset, override

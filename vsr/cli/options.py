@@ -126,6 +126,8 @@ PIXELS = _Parsed(
     "pixels", rf"({_DECIMAL})([kKmMgG]?)(?:[pP]|[pP][xX])?", "a number of pixels, such as 500MP or 250000", _pixels
 )
 
+BYTES = _Parsed("bytes", rf"({_DECIMAL})([kKmMgG]?)[bB]?", "an amount of memory, such as 6G or 500M", _pixels)
+
 # Every option is named like the field of UpscaleSettings that it sets.
 _CONTENT = [  # those that decide what a clip's output holds besides pixels
     click.option(
@@ -202,6 +204,8 @@ _SETTINGS = [
     click.option(
         "--max-pixels", type=PIXELS, metavar="N", help="Refuse stills with more, such as 2GP.  [default: 500MP]"
     ),
+    click.option("--nice", is_flag=True, default=None, help="Leave room for others: low priority, half of the cores."),
+    click.option("--vram-limit", type=BYTES, metavar="SIZE", help="Take no more of a card's memory, such as 6G."),
     click.option("--offline", is_flag=True, default=None, help="Fetch no model; one that is not here is an error."),
     click.option("--overwrite", is_flag=True, default=None, help="Replace an existing output."),
     click.option("--restart", is_flag=True, default=None, help="Begin anew, not where an earlier run was stopped."),

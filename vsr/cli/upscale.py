@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import vsr
+from vsr.cli.manners import lower_priority
 from vsr.cli.options import settings_options
 
 
@@ -50,6 +51,8 @@ def upscale(
         raise click.UsageError("-q and -v: give one of them.")
     if as_json and output is not None and str(output) == "-":
         raise click.UsageError("--json and -o -: both are standard output; give one of them.")
+    if given.get("nice"):
+        lower_priority()  # before torch and others start threads, which inherit it
     from vsr.cli.kind import is_still, refuse_foreign
     from vsr.cli.show import display, show_logs
     from vsr.cli.signals import stop_on_signals

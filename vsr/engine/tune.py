@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vsr.engine.memory import free_memory
 from vsr.errors import ConfigError
 from vsr.models.spec import ModelSpec
 from vsr.settings import Precision
@@ -16,7 +17,7 @@ from vsr.settings import Precision
 _CPU_BUDGET = 768 << 20  # bytes of activations one CPU worker may hold
 _RRDB_OVERLAP = 32  # source pixels
 _OTHER_VALUES = 4096  # a source pixel takes inside a network of which only the architecture's name is known
-_CUDA_SHARE = 0.5  # of the card's free memory
+_GPU_SHARE = 0.5  # of the card's free memory
 _TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -149,14 +150,22 @@ def activation_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
 
 
 def choose_tile(
-    spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, batch: int, height: int, width: int
+    spec: ModelSpec,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    batch: int,
+    height: int,
+    width: int,
+    vram_limit: int | None = None,
 ) -> int | None:
-    """The side of the largest tile whose activations fit the device, or None for the whole picture. Source pixels."""
+    """The side of the largest tile whose activations fit the device, or None for the whole picture. Source pixels.
+
+    `vram_limit` is as in `limit_memory`, in bytes.
+    """
     budget = _CPU_BUDGET
-    if device.type == "cuda":
-        budget = int(_CUDA_SHARE * torch.cuda.mem_get_info(device)[0])
-    elif device.type == "mps":
-        budget = int(_CUDA_SHARE * torch.mps.recommended_max_memory())
+    if device.type in ("cuda", "mps"):
+        budget = int(_GPU_SHARE * free_memory(device, vram_limit))
     pixels = budget // (activation_bytes(spec, dtype) * batch)
     if height * width <= pixels:
         return None
@@ -202,6 +211,11 @@ def divide_cores(device: torch.device, bytes_per_frame: int, cores: int | None =
     most = max(1, machine_memory() // 4 // max(bytes_per_frame, 1))
     workers = min(total, most)
     return Cores(workers=workers, threads_per_worker=total // workers, decoder=min(total, 4), encoder=min(total, 16))
+
+
+def usable_cores(*, nice: bool) -> int:
+    """Cores that a run takes: all that there are, or half of them."""
+    return max(1, available_cores() // 2) if nice else available_cores()
 
 
 def available_cores() -> int:

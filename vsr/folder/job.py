@@ -21,7 +21,7 @@ FOLDER_SCALE = Fraction(2)
 _NOT_IN_RESULTS = frozenset(
     {
         *("overwrite", "allow_damaged", "max_pixels", "sheet", "models", "model", "mix", "denoise", "offline"),
-        *("restart", "finish_partial"),
+        *("restart", "finish_partial", "nice", "vram_limit"),
     }
 )
 

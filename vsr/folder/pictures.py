@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vsr.engine.together import Order, Rendered, Turn, render_together
-from vsr.engine.tune import Cores, available_cores, choose_device, machine_memory
+from vsr.engine.tune import Cores, choose_device, machine_memory, usable_cores
 from vsr.events import Event, FileEvent, NoteEvent, PixelsEvent, Tell
 from vsr.folder.budget import Budget
 from vsr.folder.ledger import Ledger
@@ -57,7 +57,7 @@ class _Line:
         self._networks: dict[bool, Network] = {}  # by whether samples are deep
         device, _ = choose_device(ledger.job.stills.settings.device)
         self._is_cpu = device.type == "cpu"
-        self._cores = available_cores()
+        self._cores = usable_cores(nice=ledger.job.stills.settings.nice)
         self._workers = min(self._cores, _MOST_WORKERS) if self._is_cpu else _GPU_WORKERS
         most = max(_MOST_ON_CPU, 3 * self._workers) if self._is_cpu else _MOST_ON_GPU
         self._budget = Budget(min(_LARGEST_BUDGET, machine_memory() // 8), most=most)
