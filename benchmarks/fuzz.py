@@ -46,9 +46,7 @@ def _lost(one: Result) -> str:
 
 @click.command()
 @click.option("--seed", default=1, help="Of the changes.")
-@click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(list(COUNTS)), help="Only these, others stay as saved."
-)
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(COUNTS)), help="Only these; others stay.")
 @click.option("--count", type=int, help="Files of each kind, for a try that is not saved.")
 def main(seed: int, kinds: tuple[str, ...], count: int | None) -> None:
     """Attack, save and write the table."""
