@@ -14,6 +14,7 @@ from PIL import Image
 import vsr.folder.pictures
 import vsr.stills
 from tests.still_maker import png, read_back, slope, twice
+from vsr.engine.blocks import PictureRenderer
 from vsr.errors import Cancelled
 from vsr.events import FileEvent, NetworkEvent, PixelsEvent
 from vsr.folder.budget import Budget
@@ -86,6 +87,40 @@ def test_no_more_files_are_on_their_way_than_the_budget_says(photos, settings, m
     upscale_folder(photos, settings=settings)
     assert len(there) == 12
     assert max(there) <= 3
+
+
+def test_reading_network_and_writing_overlap(photos, settings, monkeypatch):
+    """While the first result is being written, a later one is computed, and a later one still is read."""
+    computed, read = threading.Event(), threading.Event()
+    pages_of, block_of, deliver = (
+        vsr.folder.pictures.pages_of,
+        PictureRenderer.block_of,
+        vsr.folder.pictures.deliver_work,
+    )
+    blocks: list[object] = []
+    overlaps = []
+
+    def reading(plan):
+        if plan.info.path.name == "05.png":
+            read.set()
+        return pages_of(plan)
+
+    def computing(self, *given):
+        blocks.append(given)
+        if len(blocks) > 1:
+            computed.set()
+        return block_of(self, *given)
+
+    def writing(ledger, work, pages):
+        if work.found.name == "00.png":
+            overlaps.append(computed.wait(30) and read.wait(30))
+        return deliver(ledger, work, pages)
+
+    monkeypatch.setattr(vsr.folder.pictures, "pages_of", reading)
+    monkeypatch.setattr(PictureRenderer, "block_of", computing)
+    monkeypatch.setattr(vsr.folder.pictures, "deliver_work", writing)
+    assert upscale_folder(photos, settings=settings).done == 12
+    assert overlaps == [True]
 
 
 def test_every_pixel_is_counted_and_the_end_is_known(photos, settings):
