@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vsr.folder.pictures
 import vsr.stills
 from tests.still_maker import png, read_back, slope, twice
 from vsr.engine.blocks import PictureRenderer
+from vsr.engine.upscaler import Upscaler
 from vsr.errors import Cancelled
 from vsr.events import FileEvent, NetworkEvent, PixelsEvent
 from vsr.folder.budget import Budget
@@ -121,6 +123,24 @@ def test_reading_network_and_writing_overlap(photos, settings, monkeypatch):
     monkeypatch.setattr(vsr.folder.pictures, "deliver_work", writing)
     assert upscale_folder(photos, settings=settings).done == 12
     assert overlaps == [True]
+
+
+def test_on_a_card_pictures_share_batches(photos, settings, monkeypatch):
+    """The way taken for a card, with the network on the CPU."""
+    batches = []
+    run = Upscaler.run
+
+    def noted(self, rgb, **more):
+        batches.append(len(rgb))
+        return run(self, rgb, **more)
+
+    monkeypatch.setattr(Upscaler, "run", noted)
+    monkeypatch.setattr(vsr.folder.pictures, "choose_device", lambda _: (torch.device("cuda"), "as if"))
+    assert upscale_folder(photos, settings=settings).done == 12
+    assert max(batches) > 1
+    assert sum(batches) == 12
+    for path in photos.iterdir():
+        assert np.array_equal(read_back(photos.with_name("photos_x2") / path.name), twice(read_back(path)))
 
 
 def test_every_pixel_is_counted_and_the_end_is_known(photos, settings):

@@ -32,11 +32,11 @@ def renderer(network: Upscaler, shape: tuple[int, ...], block: int = 32) -> Pict
     return PictureRenderer(upscaler=network, size=size, levels=LEVELS_16, block=block, cores=CORES)
 
 
-def orders(network: Upscaler) -> list[Order[int]]:
+def orders(network: Upscaler, batch_px: int = 0) -> list[Order[int]]:
     generator = np.random.default_rng(3)
     pictures = [generator.integers(0, 256, shape).astype(np.uint8) for shape in SIZES]
     return [
-        Order(key=key, renderer=renderer(network, picture.shape), samples=picture, levels=LEVELS_8)
+        Order(key=key, renderer=renderer(network, picture.shape), samples=picture, levels=LEVELS_8, batch_px=batch_px)
         for key, picture in enumerate(pictures)
     ]
 
@@ -50,7 +50,7 @@ def test_together_is_alone(network, batch_px):
     rounding = 1 if network.dtype == torch.float32 else 256  # of 65535: a batch's sums may come in another order
     most = rounding if batch_px else 0
     made = {}
-    for done in render_together(orders(network), batch_px=batch_px, workers=2, cancel=Cancel()):
+    for done in render_together(orders(network, batch_px), workers=2, cancel=Cancel()):
         made[done.key] = done.samples
     assert len(made) == len(SIZES)
     for order in orders(network):
@@ -63,18 +63,19 @@ def test_blocks_of_one_shape_share_a_batch_whosever_they_are(network, monkeypatc
     monkeypatch.setattr(network, "run", lambda rgb, **more: batches.append(tuple(rgb.shape)) or run(rgb, **more))
     shapes = [(20, 30, 3), (20, 30, 1), (25, 30, 3), (20, 30, 3)]
     several = [
-        Order(key=k, renderer=renderer(network, s, 100), samples=np.zeros(s, np.uint8), levels=LEVELS_8)
+        Order(key=k, renderer=renderer(network, s, 100), samples=np.zeros(s, np.uint8), levels=LEVELS_8, batch_px=10**5)
         for k, s in enumerate(shapes)
     ]
-    list(render_together(several, batch_px=10**5, workers=1, cancel=Cancel()))
+    list(render_together(several, workers=1, cancel=Cancel()))
     assert sorted(batches) == [(1, 3, 25, 30), (3, 3, 20, 30)]
     batches.clear()
-    list(render_together(several, batch_px=1300, workers=1, cancel=Cancel()))
+    smaller = [replace(order, batch_px=1300) for order in several]
+    list(render_together(smaller, workers=1, cancel=Cancel()))
     assert sorted(batches) == [(1, 3, 20, 30), (1, 3, 25, 30), (2, 3, 20, 30)]
 
 
 def test_what_waits_for_company_goes_when_none_comes(network):
-    first = orders(network)[0]
+    first = orders(network, 10**6)[0]
     has_come = threading.Event()
 
     def coming():
@@ -84,7 +85,7 @@ def test_what_waits_for_company_goes_when_none_comes(network):
         yield Turn(key=7)
 
     made = []
-    for done in render_together(coming(), batch_px=10**6, workers=2, cancel=Cancel()):
+    for done in render_together(coming(), workers=2, cancel=Cancel()):
         made.append(done.key)
         has_come.set()
     assert made == [0, 7]
@@ -93,7 +94,7 @@ def test_what_waits_for_company_goes_when_none_comes(network):
 def test_turns_are_kept(network):
     several = orders(network)
     mixed = [several[0], Turn(key=10), several[5], Turn(key=11)]
-    keys = [done.key for done in render_together(mixed, batch_px=0, workers=2, cancel=Cancel())]
+    keys = [done.key for done in render_together(mixed, workers=2, cancel=Cancel())]
     assert keys == [0, 10, 5, 11]
 
 
@@ -103,14 +104,16 @@ def test_every_source_pixel_is_counted_once(network):
     def count(key: int, pixels: int) -> None:
         counted[key] = counted.get(key, 0) + pixels
 
-    list(render_together(orders(network), batch_px=0, workers=2, cancel=Cancel(), on_pixels=count))
+    list(render_together(orders(network), workers=2, cancel=Cancel(), on_pixels=count))
     for key, (height, width, _) in enumerate(SIZES):
         assert abs(counted[key] - height * width) <= 4, "each block is rounded"
 
 
 @pytest.mark.parametrize("batch_px", [0, 10**5])
 def test_a_picture_whose_result_is_not_finite_fails_alone(network, monkeypatch, batch_px):
-    several = [replace(order, samples=order.samples // 2) for order in orders(network) if order.samples.shape[2] == 3]
+    several = [
+        replace(order, samples=order.samples // 2) for order in orders(network, batch_px) if order.samples.shape[2] == 3
+    ]
     several[1].samples[:, :] = 255
     window = network._window
 
@@ -119,7 +122,7 @@ def test_a_picture_whose_result_is_not_finite_fails_alone(network, monkeypatch, 
         return high, torch.where(low.mean(dim=(1, 2, 3)) > 0.9, 2, doubt).int()
 
     monkeypatch.setattr(network, "_window", spoiled)
-    made = {done.key: done for done in render_together(several, batch_px=batch_px, workers=2, cancel=Cancel())}
+    made = {done.key: done for done in render_together(several, workers=2, cancel=Cancel())}
     assert [isinstance(made[order.key].error, ModelError) for order in several] == [False, True, False, False]
     assert all((made[order.key].samples is None) == (k == 1) for k, order in enumerate(several))
 
@@ -131,7 +134,7 @@ def test_a_run_stops_when_told(network):
         while True:
             yield orders(network)[0]
 
-    results = render_together(endless(), batch_px=0, workers=2, cancel=cancel)
+    results = render_together(endless(), workers=2, cancel=cancel)
     next(results)
     cancel.set()
     with pytest.raises(Cancelled):

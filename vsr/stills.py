@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 _CPU_BLOCK_BYTES = 64 << 20  # of activations in one block
 _CPU_BLOCKS = 4  # at once, so that memory does not grow with the number of cores
-GPU_BLOCK = 1024  # source pixels
+_GPU_BLOCK = 1024  # source pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,11 +258,11 @@ def _block(settings: UpscaleSettings, upscaler: Upscaler) -> int:
         upscaler.device,
         upscaler.dtype,
         batch=1,
-        height=GPU_BLOCK,
-        width=GPU_BLOCK,
+        height=_GPU_BLOCK,
+        width=_GPU_BLOCK,
         vram_limit=settings.vram_limit,
     )
-    return GPU_BLOCK if side is None else max(16, side - 2 * upscaler.overlap)
+    return _GPU_BLOCK if side is None else max(16, side - 2 * upscaler.overlap)
 
 
 def _cores(settings: UpscaleSettings, upscaler: Upscaler) -> Cores:

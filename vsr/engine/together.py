@@ -29,6 +29,7 @@ class Order(Generic[K]):
     renderer: PictureRenderer
     samples: Samples
     levels: Levels
+    batch_px: int = 0  # how many source pixels of such blocks are computed at once; a block is in any case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,21 +51,20 @@ class Rendered(Generic[K]):
 def render_together(
     orders: Iterable[Order[K] | Turn[K] | None],
     *,
-    batch_px: int,
     workers: int,
     cancel: Cancel,
     on_pixels: Callable[[K, int], None] = lambda *_: None,
 ) -> Iterator[Rendered[K]]:
     """Render pictures as they come; each is handed on when its last block is done.
 
-    None among the orders says that the next is not there yet: what waits for company then goes without. `batch_px` is
-    how many source pixels are computed at once, and at least a block. `on_pixels` is told, in this thread, how many
-    more of an order's source pixels are done. A picture whose result is not finite fails alone. Raises Cancelled.
+    None among the orders says that the next is not there yet: what waits for company then goes without. `on_pixels` is
+    told, in this thread, how many more of an order's source pixels are done. A picture whose result is not finite fails
+    alone. Raises Cancelled.
     """
     threads_before = torch.get_num_threads()
     work = partial(_computed, cancel)
     try:
-        for done in ordered_map(work, _batches(orders, batch_px), workers=workers, cancel=cancel):
+        for done in ordered_map(work, _batches(orders), workers=workers, cancel=cancel):
             if isinstance(done, Turn):
                 yield Rendered(key=done.key)
                 continue
@@ -125,7 +125,7 @@ class _Piece(Generic[K]):
 _Result = tuple[_Piece[K], Samples | ModelError | None]
 
 
-def _batches(orders: Iterable[Order[K] | Turn[K] | None], batch_px: int) -> Iterator[list[_Piece[K]] | Turn[K] | None]:
+def _batches(orders: Iterable[Order[K] | Turn[K] | None]) -> Iterator[list[_Piece[K]] | Turn[K] | None]:
     """Pieces of one shape, as many as belong together; None where nothing is there for the moment."""
     waiting: dict[tuple[int, ...], list[_Piece[K]]] = {}
     for order in orders:
@@ -147,7 +147,7 @@ def _batches(orders: Iterable[Order[K] | Turn[K] | None], batch_px: int) -> Iter
                 alike = (id(order.renderer.upscaler), order.renderer.passes, bottom - top, right - left)
                 batch = waiting.setdefault(alike, [])
                 batch.append(piece)
-                if (len(batch) + 1) * (bottom - top) * (right - left) > batch_px:
+                if (len(batch) + 1) * (bottom - top) * (right - left) > order.batch_px:
                     yield waiting.pop(alike)
     yield from waiting.values()
 

@@ -18,7 +18,7 @@ from vsr.folder.progress import Progress
 from vsr.io.still_write import flat
 from vsr.picture import RenderedPage, Samples
 from vsr.stage import Cancel, Stage, ordered_map
-from vsr.stills import GPU_BLOCK, Network, network_event, open_network, pages_of, rendered_pages, renderer_for
+from vsr.stills import Network, network_event, open_network, pages_of, rendered_pages, renderer_for
 
 _LARGEST_BUDGET = 1 << 30  # bytes, or an eighth of the memory
 _MOST_ON_CPU, _MOST_ON_GPU = 16, 32  # files on their way; on a CPU three a worker, if that is more
@@ -55,6 +55,7 @@ class _Line:
         self._progress = progress
         self._cancel = cancel
         self._networks: dict[bool, Network] = {}  # by whether samples are deep
+        self._blocks: dict[int, int] = {}  # of each network, by its identity
         device, _ = choose_device(ledger.job.stills.settings.device)
         self._is_cpu = device.type == "cpu"
         self._cores = usable_cores(nice=ledger.job.stills.settings.nice)
@@ -102,7 +103,6 @@ class _Line:
         """Take what is decoded through the network."""
         return render_together(
             self._orders(read),
-            batch_px=0 if self._is_cpu else GPU_BLOCK**2,
             workers=self._workers,
             cancel=self._cancel,
             on_pixels=self._count,
@@ -120,8 +120,16 @@ class _Line:
                 if item.page is None:
                     yield Turn(key=item)
                 else:
-                    renderer = replace(renderer_for(item.plan, item.network.upscaler, item.page), cores=cores)
-                    yield Order(key=item, renderer=renderer, samples=item.page.samples, levels=item.page.levels)
+                    renderer = renderer_for(item.plan, item.network.upscaler, item.page)
+                    # A card's free memory, which blocks go by, is less once the first have been through.
+                    block = self._blocks.setdefault(id(item.network), renderer.block)
+                    yield Order(
+                        key=item,
+                        renderer=replace(renderer, cores=cores, block=block),
+                        samples=item.page.samples,
+                        levels=item.page.levels,
+                        batch_px=0 if self._is_cpu else block**2 // self._workers,
+                    )
 
     def _network(self, work: Work) -> Network:
         is_deep = work.plan.info.bits > 8  # as with a file alone: deep samples ask for more
