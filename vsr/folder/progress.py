@@ -47,8 +47,14 @@ class Progress:
     def tell(self, tell: Tell) -> None:
         """Tell how far it is, if that has changed."""
         with self._lock:
-            expected = self._known * self._files // max(self._looked, 1)
-            now = PixelsEvent(pixels=self._done, total=max(expected, self._done))
+            done, expected = self._done, self._known * self._files // max(self._looked, 1)
+        self._tell(PixelsEvent(pixels=done, total=max(expected, done)), tell)
+
+    def end(self, tell: Tell) -> None:
+        """Tell that what is done is all."""
+        self._tell(PixelsEvent(pixels=self._done, total=self._done), tell)
+
+    def _tell(self, now: PixelsEvent, tell: Tell) -> None:
         if now != self._told and now.total:
             self._told = now
             tell(now)

@@ -171,3 +171,4 @@ def _made(job: Job, manifest: Manifest, looked: FolderEvent, tell: Tell, cancel:
         if looked.stills:
             yield from make_pictures(ledger, progress, tell, cancel)
         yield from make_clips(ledger, progress, tell, cancel)
+        progress.end(tell)
