@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 
 import benchmarks.codecs
 import benchmarks.degrade
+import benchmarks.faults
 import benchmarks.folder
 import benchmarks.network
 import benchmarks.overlap
@@ -47,6 +48,15 @@ def test_a_page_says_what_was_measured(name):
 def test_the_page_on_reliability_says_what_was_injected():
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert replace_between(text, "reliability", benchmarks.reliability.report()) == text
+
+
+def test_every_fault_of_the_table_is_a_test():
+    text = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in benchmarks.faults.FILES)
+    for test in (test for tests in benchmarks.faults.FAULTS.values() for test in tests):
+        assert f"def {test}(" in text
+    passed = {"one": ["passed", "passed"]}
+    assert benchmarks.faults.row_of("harm", ("one",), passed)["times"] == 2
+    assert benchmarks.faults.row_of("harm", ("one", "two"), passed)["lost"] == "1 not run"
 
 
 def test_the_drawn_clip_repeats_no_frame(tmp_path):

@@ -447,6 +447,21 @@ def test_a_manifest_that_is_none_is_told(photos, settings):
         Run(photos, settings)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("output", 7), ("output", "../../outside.png"), ("output", "/outside.png"), ("size", "x"), ("state", "odd")],
+)
+def test_a_row_that_makes_no_sense_counts_for_nothing(photos, settings, column, value):
+    Run(photos, settings)
+    with closing(sqlite3.connect(photos.with_name("photos_x2") / MANIFEST)) as database:
+        database.execute(f"UPDATE files SET {column} = ? WHERE source = 'b.png'", (value,))
+        database.commit()
+    with Manifest(photos.with_name("photos_x2")) as manifest:
+        assert manifest.row("a.png") is not None
+        assert manifest.row("b.png") is None
+        assert manifest.makers("b.png") == []
+
+
 def test_a_manifest_with_names_that_are_no_text_is_told(photos, settings):
     results = photos.with_name("photos_x2")
     results.mkdir()

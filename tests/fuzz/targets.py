@@ -87,7 +87,7 @@ def _change_rows(manifest: Path, draw: random.Random) -> None:
         columns = [str(name) for _, name, *_ in database.execute("PRAGMA table_info(files)")]
         for _ in range(draw.choice((1, 2, 5))):
             column, value = draw.choice(columns), draw.choice(_VALUES)
-            database.execute(f"UPDATE OR REPLACE files SET {column} = ?", (value,))
+            database.execute(f"UPDATE OR IGNORE files SET {column} = ?", (value,))
         database.commit()
 
 

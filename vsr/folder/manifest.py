@@ -9,9 +9,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Literal, Self
+from types import UnionType
+from typing import Literal, Self, get_args
 
 from vsr.disk import lock_folder, why_not_written
 from vsr.errors import MediaError
@@ -43,6 +44,13 @@ class Row:
 
 
 _COLUMNS = [field.name for field in fields(Row)]
+_KINDS: dict[str, type | UnionType] = {  # what may stand in each column, names decoded
+    **dict.fromkeys(("source", "settings", "state", "notes"), str),
+    **dict.fromkeys(("output", "error"), str | None),
+    **dict.fromkeys(("size", "mtime_ns"), int),
+    **dict.fromkeys(("output_size", "output_mtime_ns"), int | None),
+    "seconds": float | int,
+}
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS files ({", ".join(_COLUMNS)}, PRIMARY KEY (source)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_by_output ON files (output);
@@ -100,9 +108,8 @@ class Manifest:
 
     def makers(self, output: str) -> list[Row]:
         """The rows whose results are, were or should be at `output`."""
-        return [
-            _row(row) for row in self._all(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE output = ?", _key(output))
-        ]
+        found = self._all(f"SELECT {', '.join(_COLUMNS)} FROM files WHERE output = ?", _key(output))
+        return [row for row in map(_row, found) if row is not None]
 
     def record(self, row: Row) -> None:
         """Put a row in the place of the file's last one; when this returns it is on the disk."""
@@ -148,9 +155,17 @@ class Manifest:
             raise MediaError(f"{self.path}: {what}") from e
 
 
-def _row(values: tuple) -> Row:
-    row = Row(**dict(zip(_COLUMNS, values, strict=True)))
-    return replace(row, source=_text(row.source), output=None if row.output is None else _text(row.output))
+def _row(values: tuple) -> Row | None:
+    """A row as it was written; None for one that somebody else wrote, or that is damaged: it counts for nothing."""
+    named = dict(zip(_COLUMNS, values, strict=True))
+    for column in ("source", "output"):
+        if isinstance(named[column], bytes):
+            named[column] = os.fsdecode(named[column])
+    if not all(isinstance(named[column], kinds) for column, kinds in _KINDS.items()):
+        return None
+    output = named["output"]
+    is_below = output is None or not (output.startswith("/") or ".." in output.split("/"))
+    return Row(**named) if is_below and named["state"] in get_args(State) else None
 
 
 def _key(text: str) -> str | bytes:
