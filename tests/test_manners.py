@@ -9,6 +9,7 @@ import torch
 from tests.media_maker import make_clip
 from vsr import settings as settings_module
 from vsr.cli import manners, run
+from vsr.cli.options import BYTES
 from vsr.engine import memory, tune
 from vsr.engine.memory import free_memory, limit_memory
 from vsr.engine.tune import activation_bytes, choose_tile
@@ -48,6 +49,11 @@ def test_nice_lowers_the_priority_before_anything_is_begun(tmp_path, monkeypatch
     assert said == [manners._NICENESS]
     assert run([command, str(tmp_path / "missing"), "-q"]) == 1
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(("text", "size"), [("6G", 6 * 10**9), ("1500MB", 1_500_000_000), ("2.5g", 2_500_000_000)])
+def test_sizes_are_typed_as_people_write_them(text, size):
+    assert BYTES.convert(text, None, None) == size
 
 
 @pytest.fixture
