@@ -2,34 +2,50 @@
 
     python -m benchmarks.quality --data DATA
 
-DATA holds `images/Set5`, `images/Set14` (each x4/HR and x4/LR) and `weights/` with the official files and those of the
-metrics. Writes benchmarks/results/quality.json and the tables and the sheet of docs/quality.md.
+DATA holds `images/Set5`, `images/Set14` (each x4/HR and x4/LR), `train/`, of which the pictures in held_back.txt are
+taken, `video/`, and `weights/` with the official files and those of the metrics. Writes benchmarks/results/quality.json
+and the tables and the sheet of docs/quality.md.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import av
 import click
+import numpy as np
 import torch
+from torch import Tensor
 
+from benchmarks.held_back import write_crops
 from benchmarks.report import ROOT, described, machine, save, table, write_table
-from vsr.evaluate.methods import load_methods
+from vsr.engine.matlab import shrink
+from vsr.evaluate.methods import Method, load_methods
 from vsr.evaluate.report import evaluate
 from vsr.evaluate.samples import Material, check_sets, load_damage
-from vsr.evaluate.scores import load_judge
+from vsr.evaluate.scores import Judge, load_judge
 from vsr.evaluate.sets import find_sets
 from vsr.evaluate.sheet import Sheet
 from vsr.evaluate.table import as_json
+from vsr.io.degrade_codec import Encoding, through_video
 from vsr.io.images import write_rgb
+from vsr.io.lossless import write_lossless
 
 DOCUMENT = ROOT / "docs" / "quality.md"
 SHEET = ROOT / "docs" / "quality.webp"
 SETS = ("Set5", "Set14")
 OFFICIAL = ("realesr-animevideov3", "realesr-general-x4v3", "realesr-general-wdn-x4v3")
 OWN = ("vsr-fast-x4",)
-DAMAGES = (None, "real_world", "video")
+DAMAGES = ("real_world", "video")
 SEED = 1
+SCALE = 4
+CLIPS = ("carphone_pristine.mp4", "bikes.mp4")
+FRAMES = 24
+CRF = 32
 SHOWN = ("Set5_001_HR.png", "Set14_005_HR.png", "Set14_008_HR.png", "Set14_011_HR.png")  # on the sheet
 COLUMNS = {  # field of a score -> heading, digits
     "psnr_y": ("PSNR-Y", 2),
@@ -37,27 +53,62 @@ COLUMNS = {  # field of a score -> heading, digits
     "psnr_rgb": ("PSNR-RGB", 2),
     "lpips": ("LPIPS", 4),
     "niqe": ("NIQE", 2),
+    "static_change": ("static change", 2),  # of clips
 }
 
 
 def measure(data: Path) -> dict[str, object]:
     """Every method on every set and damage; the sheet is of the video damage."""
     methods = load_methods(
-        ["bicubic", "lanczos", *OWN, *(str(data / "weights" / f"{name}.pth") for name in OFFICIAL)], scale=4
+        ["bicubic", "lanczos", *OWN, *(str(data / "weights" / f"{name}.pth") for name in OFFICIAL)], scale=SCALE
     )
-    judge = load_judge([data / "weights"])
-    reports = []
-    for preset in DAMAGES:
-        damage = None if preset is None else load_damage(preset, SEED)
-        sets = find_sets([data / "images" / name for name in SETS], scale=4, pairs=damage is None)
-        material = replace(Material(scale=4), damage=damage)
-        check_sets(sets, material)
-        sheet = Sheet(SHEET, sets, SHOWN)
-        reports.append(json.loads(as_json(evaluate(methods, sets, material, judge, on_result=sheet.add))))
-        print(f"{preset}: done", flush=True)
-        if preset == "video":
-            write_rgb(SHEET, sheet.picture(), quality=75)
-    return {"machine": machine(), "seed": SEED, "rows": [short(row) for report in reports for row in report["rows"]]}
+    judge, sets = load_judge([data / "weights"]), [data / "images" / name for name in SETS]
+    with TemporaryDirectory() as folder:
+        crops, clips = Path(folder, "held back"), Path(folder, "low bitrate")
+        crops.mkdir()
+        write_crops(data / "train", crops)
+        write_clips(data / "video", clips)
+        rows = [
+            *rows_of(sets, None, methods, judge),
+            *(row for damage in DAMAGES for row in rows_of([*sets, crops], damage, methods, judge)),
+            *rows_of([clips], None, methods, judge),
+        ]
+    return {"machine": machine(), "seed": SEED, "rows": rows}
+
+
+def rows_of(paths: Sequence[Path], preset: str | None, methods: Sequence[Method], judge: Judge) -> list[dict]:
+    """Every method on these sets, with their own small halves or damaged by a preset."""
+    damage = None if preset is None else load_damage(preset, SEED)
+    sets = find_sets(paths, scale=SCALE, pairs=damage is None)
+    material = replace(Material(scale=SCALE, frames=FRAMES), damage=damage)
+    check_sets(sets, material)
+    sheet = Sheet(SHEET, sets, SHOWN) if preset == "video" else None
+    report = evaluate(methods, sets, material, judge, on_result=sheet.add if sheet else None)
+    if sheet is not None:
+        write_rgb(SHEET, sheet.picture(), quality=75)
+    print(f"{', '.join(path.name for path in paths)}, {preset}: done", flush=True)
+    return [short(row) for row in json.loads(as_json(report))["rows"]]
+
+
+def write_clips(video: Path, folder: Path) -> None:
+    """Beginnings of clips, lossless, as HR, and as LR shrunk by MATLAB's bicubic and coded by x264 at a low bitrate."""
+    for half in ("HR", "LR"):
+        (folder / half).mkdir(parents=True)
+    for name in CLIPS:
+        with av.open(str(video / name)) as file:
+            rate = Fraction(file.streams.video[0].average_rate or 25)
+            frames = [frame.to_ndarray(format="rgb24") for frame in islice(file.decode(video=0), FRAMES)]
+        height, width = (side // (2 * SCALE) * 2 * SCALE for side in frames[0].shape[:2])
+        truth = np.stack([frame[:height, :width] for frame in frames]).astype(np.uint8, copy=False)
+        low = _packed(shrink(torch.from_numpy(truth).permute(0, 3, 1, 2), SCALE))
+        coded = through_video(low, Encoding(encoder="libx264", quality=CRF, preset="medium"))
+        write_lossless(folder / "HR" / f"{Path(name).stem}.mkv", truth, rate)
+        write_lossless(folder / "LR" / f"{Path(name).stem}.mkv", coded, rate)
+
+
+def _packed(clip: Tensor) -> np.ndarray:
+    """(T, 3, H, W) uint8 as (T, H, W, 3)."""
+    return clip.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def short(row: dict) -> dict:
@@ -72,11 +123,13 @@ def report(figures: dict) -> str:
     parts = []
     for data, material in dict.fromkeys((row["data"], row["material"]) for row in figures["rows"]):
         rows = [row for row in figures["rows"] if (row["data"], row["material"]) == (data, material)]
+        columns = {key: column for key, column in COLUMNS.items() if rows[0]["mean"].get(key) is not None}
         lines = [
-            [row["model"], *(f"{row['mean'][key]:.{digits}f}" for key, (_, digits) in COLUMNS.items())] for row in rows
+            [row["model"], *(f"{row['mean'][key]:.{digits}f}" for key, (_, digits) in columns.items())] for row in rows
         ]
-        heading = ["model", *(title for title, _ in COLUMNS.values())]
-        parts.append(f"**{data}**, {material}, {len(rows[0]['psnr_y'])} pictures\n\n{table(heading, lines)}")
+        heading = ["model", *(title for title, _ in columns.values())]
+        kind = "clips" if "static_change" in columns else "pictures"
+        parts.append(f"**{data}**, {material}, {len(rows[0]['psnr_y'])} {kind}\n\n{table(heading, lines)}")
     return "\n\n".join([*parts, described(figures)])
 
 

@@ -128,7 +128,7 @@ def test_srcnn_is_what_learned_in_a_minute():
     assert training("srcnn").generator.kernels == (9, 1, 5)
     assert net.losses == Losses(mse=1.0, on_luma=True)
     assert net.optimizer == Optimizer(lr=1e-3, clip=0.1, decay="cosine")
-    assert training("srcnn").data.crop == 64
+    assert (training("srcnn").data.crop, net.batch) == (128, 4)
 
 
 def test_finetune_unfreezes_every_parameter_once_from_the_tail_inwards():

@@ -211,7 +211,7 @@ def _told(source: Path) -> Iterator[None]:
     """What a stage died of, as one line: it may be a bug of ours, but what is done stays done."""
     try:
         yield
-    except VsrError:
+    except (VsrError, BrokenPipeError):  # the latter: whoever read what is told has gone
         raise
     except Exception as e:
         if is_out_of_memory(e):
