@@ -12,9 +12,10 @@ import tifffile
 from PIL import ExifTags, Image, IptcImagePlugin
 
 from tests.still_maker import IPTC, SIZE, exif, png, profile, read_back, slope, twice, xmp
-from vsr.io import tiff_write
+from vsr.io import still_write, tiff_write
 from vsr.io.exif import orientation, renewed
 from vsr.io.jpeg_parts import jpeg_parts
+from vsr.io.still import Metadata
 from vsr.io.still_read import open_still
 from vsr.io.xmp import renewed as renewed_xmp
 from vsr.settings import UpscaleSettings
@@ -142,6 +143,12 @@ def test_sizes_beyond_a_short_are_written_as_long():
     said.load(after or b"")
     inner = said.get_ifd(0x8769)
     assert (inner[0xA003], inner[0xA002]) == (70000, 90000)
+
+
+@pytest.mark.parametrize(("cicp", "kinds"), [((9, 16), [b"cICP"]), ((2, 16), []), ((9, 300), [])])
+def test_a_png_says_only_colours_that_there_are(cicp, kinds):
+    """A damaged AVIF, where they have 16 bits, may say others."""
+    assert [kind for kind, _ in still_write._chunks(Metadata(cicp=cicp))] == kinds
 
 
 def test_damaged_exif_is_no_reason_to_fail():

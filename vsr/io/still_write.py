@@ -121,7 +121,10 @@ def _chunks(said: Metadata) -> list[Chunk]:
     chunks = [chunk for chunk in said.chunks if chunk[0] not in (b"sRGB", b"gAMA", b"cHRM") or said.icc is None]
     if said.icc is not None:
         chunks.append(icc_chunk(said.icc))
-    if said.cicp is not None and 2 not in said.cicp and said.icc is None and all(kind != b"cICP" for kind, _ in chunks):
+    is_told = said.icc is not None or any(kind == b"cICP" for kind, _ in chunks)
+    if (
+        said.cicp is not None and not is_told and 2 not in said.cicp and max(said.cicp) < 256
+    ):  # a damaged AVIF says more
         chunks.append((b"cICP", bytes((*said.cicp, 0, 1))))
     if said.density is not None:
         chunks.append((b"pHYs", _physical(said.density)))
