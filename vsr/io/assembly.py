@@ -19,13 +19,13 @@ from vsr.io.container_kind import Container
 from vsr.io.copies import CopiedStream, Track, open_track
 from vsr.io.cut import is_cut_short
 from vsr.io.damage import Damage, SoundCheck
-from vsr.io.expected_streams import ExpectedStream, cover_type, kept_language
+from vsr.io.expected_streams import ExpectedStream, cover_type, expected_streams, kept_language
 from vsr.io.matroska import declare_aspect, roomy_title
 from vsr.io.opening import open_input, packets_of
 from vsr.io.picture import Picture, scaled_matrix
 from vsr.io.priority import ordinary_priority
 from vsr.io.schedule import Schedule, movie_timescale
-from vsr.io.tags import file_tags, is_quicktime, kept_tags, start_and_title, stream_tags
+from vsr.io.tags import file_tags, is_quicktime, kept_chapters, kept_tags, start_and_title, stream_tags
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # the stubs' name for a dict
@@ -64,10 +64,18 @@ class Assembly:
     picture: Picture
     schedule: Schedule
     source: InputContainer
-    expected: Sequence[ExpectedStream]
-    chapters: "list[Chapter]"
     notes: list[str] = field(default_factory=list)
     is_pipe: bool = False  # what is written cannot be changed afterwards
+
+    @property
+    def expected(self) -> tuple[ExpectedStream, ...]:
+        """The streams that the file will hold, in its order."""
+        return expected_streams(self.plan, self.container, self.picture.codec)
+
+    @property
+    def chapters(self) -> "list[Chapter]":
+        """Those of the source that touch the kept part."""
+        return list(kept_chapters(self.source, self.schedule))
 
     def options(self) -> dict[str, str]:
         """What the muxer is to be told."""

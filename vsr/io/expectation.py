@@ -17,12 +17,10 @@ from vsr.io.assembly import Assembled, Assembly
 from vsr.io.container_kind import as_container, muxer
 from vsr.io.copies import CopiedStream
 from vsr.io.copy_pass import copied_packets
-from vsr.io.expected_streams import expected_streams
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule
 from vsr.io.streams import codec_name, is_picture
-from vsr.io.tags import kept_chapters
 from vsr.stage import Cancel
 
 
@@ -99,8 +97,6 @@ def expected_file(
                 picture=picture,
                 schedule=schedule,
                 source=source,
-                expected=expected_streams(plan, target, picture.codec),
-                chapters=list(kept_chapters(source, schedule)),
                 notes=notes,
             )
             return _assembled(assembly, made, place, cancel)

@@ -23,12 +23,10 @@ from vsr.io.assembly import Assembled, Assembly
 from vsr.io.container_kind import as_container, muxer
 from vsr.io.copies import Track
 from vsr.io.copy_pass import copied_packets
-from vsr.io.expected_streams import expected_streams
 from vsr.io.opening import open_input
 from vsr.io.picture import Picture
 from vsr.io.schedule import make_schedule
 from vsr.io.segments import ReorderedMoreError, open_template, reported_delay, video_of, video_packets
-from vsr.io.tags import kept_chapters
 from vsr.stage import Cancel
 
 log = logging.getLogger(__name__)
@@ -66,8 +64,6 @@ def join(
                         picture=picture,
                         schedule=schedule,
                         source=source,
-                        expected=expected_streams(plan, target, picture.codec),
-                        chapters=list(kept_chapters(source, schedule)),
                         notes=list(notes),
                     ),
                     segments=segments,

@@ -26,11 +26,9 @@ from vsr.io.assembly import Assembled, Assembly
 from vsr.io.container_kind import Container, as_container, muxer
 from vsr.io.copies import Copies
 from vsr.io.encoders import EncoderPlan, quiet_encoders
-from vsr.io.expected_streams import expected_streams
 from vsr.io.schedule import close_schedule, open_schedule, place_picture
 from vsr.io.single_pass import SinglePass
 from vsr.io.sink import FrameMaker, configure
-from vsr.io.tags import kept_chapters
 from vsr.pipes import Outflow
 from vsr.stage import Cancel, Stage
 
@@ -117,8 +115,6 @@ class StraightSink:
             picture=self._encoder,
             schedule=schedule,
             source=source.container,
-            expected=expected_streams(self._plan, self._container, self._encoder.codec),
-            chapters=list(kept_chapters(source.container, schedule)),
             notes=notes,
             is_pipe=isinstance(self._target, Outflow),
         )
