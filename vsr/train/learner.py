@@ -16,7 +16,7 @@ from vsr.errors import ConfigError, VsrError
 from vsr.models.network import Trainable
 from vsr.train.adversarial import Adversarial
 from vsr.train.checkpointing import Statistics, checkpointed, statistics_kept
-from vsr.train.losses import PixelKind, ldl, pixel_loss, total_variation
+from vsr.train.losses import PixelKind, full_precision, ldl, pixel_loss, total_variation
 from vsr.train.optimizers import adam, adopt_moments
 from vsr.train.perceptual import Perceptual
 from vsr.train.schedule import Lengths, averaging_decay, moving_groups, ramp_share, rate_share
@@ -192,7 +192,9 @@ class Learner:
             if weight := getattr(losses, kind):
                 yield kind, (weight, self._losses[kind](result, target))
         if losses.perceptual and self._setting.perceptual is not None:
-            yield "perceptual", (losses.perceptual * ramp_share(step, ramp), self._setting.perceptual(result, target))
+            with self._autocast() if self._setting.dtype == torch.bfloat16 else full_precision(result):
+                distance = self._setting.perceptual(result, target)
+            yield "perceptual", (losses.perceptual * ramp_share(step, ramp), distance)
         if losses.tv:
             yield "tv", (losses.tv, total_variation(result))
         if losses.ldl:

@@ -10,7 +10,7 @@ from vsr.training import Optimizer
 def adam(settings: Optimizer) -> torch.optim.AdamW:
     """Without parameters: they are added group by group."""
     optimizer = torch.optim.AdamW(
-        [torch.zeros(0)], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+        [torch.zeros(0)], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
     optimizer.param_groups.clear()
     return optimizer

@@ -92,16 +92,17 @@ class Perceptual(nn.Module):
         """Weighted sum of the mean distances of features, a float32 scalar; 0 where the pictures are equal.
 
         Both (N, 3, H, W) RGB of one size and any float type, the truth in [0, 1]; 17 pixels each way suffice for every
-        layer. Gradients reach `result` alone. ValueError when sizes differ.
+        layer. Gradients reach `result` alone. ValueError when sizes differ. Under autocast the convolutions run in its
+        type, which should have the range of float32; the distances are float32 always.
         """
         if result.shape != truth.shape:
             raise ValueError(f"result of {tuple(result.shape)} and truth of {tuple(truth.shape)} cannot be compared")
+        with torch.no_grad():
+            wanted = self._features(truth)
+        found = self._features(result)
         with full_precision(result):
-            with torch.no_grad():
-                wanted = self._features(truth)
-            found = self._features(result)
-            distances = [weight * self.distance(a, b) for weight, a, b in zip(self.weights, found, wanted, strict=True)]
-            return torch.stack(distances).sum()
+            pairs = zip(self.weights, found, wanted, strict=True)
+            return torch.stack([weight * self.distance(a.float(), b.float()) for weight, a, b in pairs]).sum()
 
     def _features(self, rgb: Tensor) -> list[Tensor]:
         x = (rgb.float() - self.mean) / self.std

@@ -139,10 +139,11 @@ class PairPool:
             if self._crop > sample.truth.shape[2]:
                 raise ConfigError(f"crop = {self._crop}: samples are only {sample.truth.shape[2]} pixels large")
             self._low, self._truth = (x.new_empty(self._capacity, *x.shape[1:]) for x in (sample.low, sample.truth))
-        frames = torch.arange(self._frames)[-self._capacity :]
-        places = (self._entered * self._frames + frames) % self._capacity
-        self._low[places], self._truth[places] = sample.low[frames], sample.truth[frames]
-        self._numbers[places] = sample.number * self._frames + frames
+        for frame in range(max(0, self._frames - self._capacity), self._frames):
+            place = (self._entered * self._frames + frame) % self._capacity
+            self._low.numpy()[place] = sample.low[frame].numpy()
+            self._truth.numpy()[place] = sample.truth[frame].numpy()
+            self._numbers[place] = sample.number * self._frames + frame
         self._entered += 1
 
     def _chosen(self, step: int) -> list[int]:

@@ -38,7 +38,9 @@ def new_learner(plan: Plan, index: int, net: Trainable, lengths: Lengths, team: 
     perceptual, note = None, ""
     if stage.losses.perceptual and plan.perceptual is not None:
         perceptual, note = load_perceptual(plan.perceptual, stage.losses)
-        perceptual = perceptual.to(plan.device)
+        perceptual = perceptual.to(plan.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if plan.is_compiled:
+            perceptual.compile()
     setting = Setting(
         device=plan.device,
         dtype=type_of(stage.precision, plan),
