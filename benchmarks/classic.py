@@ -37,7 +37,7 @@ def main(data: Path, models: tuple[tuple[str, Path], ...]) -> None:
     sets, material = find_sets([data / "images" / name for name in SETS], scale=4), Material(scale=4)
     check_sets(sets, material)
     rows = json.loads(as_json(evaluate(named, sets, material, load_judge([data / "weights"]))))["rows"]
-    figures = {"machine": machine(), "rows": [short(row) for row in rows]}
+    figures = {"machine": machine(), "rows": [short(row, 4) for row in rows]}
     save("classic", figures)
     print(report(figures))
     write_table(ROOT / "docs" / "training.md", "classic", report(figures))

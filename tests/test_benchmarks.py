@@ -7,6 +7,7 @@ import pytest
 import torch
 from av.video.frame import VideoFrame
 
+import benchmarks.cleanliness
 import benchmarks.codecs
 import benchmarks.degrade
 import benchmarks.faults
@@ -33,6 +34,7 @@ TABLES = {  # name of figures and markers -> (page, what writes the table)
     "train-cpu": ("training.md", benchmarks.train.report),
     "folder-cpu": ("folder.md", benchmarks.folder.report),
     "quality": ("quality.md", benchmarks.quality.report),
+    "cleanliness": ("quality.md", benchmarks.cleanliness.cleanliness_table),
     "stops": ("reliability.md", benchmarks.stops.report),
     "classic": ("training.md", benchmarks.quality.report),
 }

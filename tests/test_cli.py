@@ -131,7 +131,7 @@ def test_what_needs_no_network_imports_neither_torch_nor_av(words):
 def test_every_setting_has_an_option_but_the_tables_of_presets():
     names = {option.name for option in commands.commands["upscale"].params}
     own = {"source", "output", "preset", "quiet", "verbose", "as_json"}
-    assert names - own == {field.name for field in fields(UpscaleSettings)} - {"models", "encoders"}
+    assert names - own == {field.name for field in fields(UpscaleSettings)} - {"models", "still_models", "encoders"}
 
 
 def test_paths_are_handed_on_as_typed(video):

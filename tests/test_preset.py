@@ -7,6 +7,8 @@ import pytest
 from vsr import preset as preset_module
 from vsr.degradation import Degradation
 from vsr.errors import ConfigError
+from vsr.models.catalog import EMBEDDED
+from vsr.models.shares import choose_shares
 from vsr.preset import load_preset, override, preset_names, preset_text
 from vsr.settings import EncoderTuning, UpscaleSettings, choose_model
 
@@ -22,8 +24,8 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_ten_presets_come_with_vsr():
-    upscaling = ["anime", "bicubic", "film", "real_world", "video"]
+def test_eleven_presets_come_with_vsr():
+    upscaling = ["anime", "bicubic", "fast", "film", "real_world", "video"]
     training = ["compact", "esrgan", "finetune", "srcnn", "srgan"]
     assert preset_names() == sorted(upscaling + training)
 
@@ -33,11 +35,12 @@ def test_every_preset_loads_and_describes_itself(name):
     preset = load_preset(name)
     assert preset.name == name
     assert preset.description
-    assert preset.upscale.models[4] == "vsr-fast-x4"
+    for models in (preset.upscale.models, preset.upscale.still_models):
+        assert all(EMBEDDED[model].scale == scale for scale, model in models.items())
 
 
 def test_no_two_presets_say_the_same():
-    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 10
+    assert len({preset_text(name).split("\n", 1)[1] for name in preset_names()}) == 11
 
 
 def test_numbers_are_read_exactly(tmp_path):
@@ -129,7 +132,7 @@ def test_an_unknown_name_gets_the_nearest_one():
 
 
 def test_a_name_like_no_other_gets_all_names():
-    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, bicubic, compact, esrgan, film, "):
+    with pytest.raises(ConfigError, match="preset 'qqq' is unknown; known are anime, bicubic, compact, esrgan, fast, "):
         load_preset("qqq")
 
 
@@ -235,3 +238,25 @@ def test_damage_that_makes_no_sense_is_one_line(tmp_path, text, line):
     with pytest.raises(ConfigError) as caught:
         load_preset(path)
     assert str(caught.value) == f"{path}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "clip", "still"),
+    [
+        ("video", 4, "vsr-video-x4", "vsr-video-x4"),
+        ("video", 2, "vsr-video-x2", "vsr-video-x2"),
+        ("video", 3, "vsr-video-x4", "vsr-video-x4"),
+        ("anime", 2, "vsr-anime-x4", "vsr-anime-x4"),
+        ("real_world", 4, "vsr-video-x4", "vsr-photo-x4"),
+        ("real_world", 2, "vsr-video-x2", "vsr-photo-x4"),
+        ("fast", 4, "vsr-fast-x4", "vsr-fast-x4"),
+    ],
+)
+def test_preset_scale_and_kind_of_source_choose_the_network(name: str, scale: int, clip: str, still: str):
+    settings = load_preset(name).upscale
+    assert choose_shares(settings, Fraction(scale)) == {clip: 1.0}
+    assert choose_shares(settings, Fraction(scale), is_still=True) == {still: 1.0}
+
+
+def test_without_a_preset_the_networks_are_those_of_video():
+    assert UpscaleSettings().models == load_preset("video").upscale.models

@@ -225,6 +225,7 @@ class _Upscale(_Table):
     """What `[upscale]` may hold: every setting but those that belong to one clip or one run."""
 
     models: dict[Annotated[int, BeforeValidator(_scale)], str] = {}
+    still_models: dict[Annotated[int, BeforeValidator(_scale)], str] = {}
     model: str | None = None
     mix: dict[str, float] = {}
     denoise: float | None = None

@@ -16,6 +16,7 @@ LEAST_VRAM = 10**9  # bytes: CUDA itself takes about half
 CONTAINERS = ("mp4", "mov", "mkv", "webm", "nut", "y4m")
 StillFormat = Literal["png", "jpeg", "webp", "avif", "tiff"]
 CODECS = ("auto", "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1")
+MODELS = {2: "vsr-video-x2", 4: "vsr-video-x4"}  # where no preset says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class EncoderTuning:
 class UpscaleSettings:
     """Every choice of an upscaling run. None means: decided from the source, the device or the model."""
 
-    models: Mapping[int, str] = field(default_factory=lambda: {4: "vsr-fast-x4"})  # model scale -> name, as in a preset
+    models: Mapping[int, str] = field(default_factory=lambda: dict(MODELS))  # model scale -> name, as in a preset
+    still_models: Mapping[int, str] = field(default_factory=dict)  # the same of stills, where they have their own
     model: str | None = None  # a name or a weights file; goes before `models`
     mix: Mapping[str, float] = field(default_factory=dict)  # several of one shape and their shares; instead of `model`
     denoise: float | None = None  # 0 to 1: the share of a model whose twin leaves noise in, for which that has the rest
@@ -93,7 +95,7 @@ class UpscaleSettings:
     max_pixels: int = 500_000_000  # of a still's source, over all frames of an animation
 
     def __post_init__(self) -> None:
-        if not self.models or min(self.models) < 1:
+        if not self.models or min([*self.models, *self.still_models]) < 1:
             raise ConfigError("models: needs at least one row, and scales of 1 or more; give scale = name")
         self._check_mixture()
         if self.scale is not None and not 1 <= self.scale <= 16:
@@ -177,4 +179,4 @@ CLIP_ONLY = frozenset(
     | {"crop", "apply_rotation", "segment", "start", "end", "drop", "container", "audio", "fps", "matrix"}
     | {"restart", "finish_partial"}
 )
-STILL_ONLY = frozenset({"format", "quality", "to_srgb", "strip", "sheet", "max_pixels"})
+STILL_ONLY = frozenset({"still_models", "format", "quality", "to_srgb", "strip", "sheet", "max_pixels"})

@@ -88,7 +88,7 @@ def open_network(plan: StillPlan, *, tell: Tell | None = None, cancel: Cancel | 
     """
     settings = plan.settings
     upscaler, (why_device, why_precision) = prepare(
-        choose_shares(settings, plan.scale),
+        choose_shares(settings, plan.scale, is_still=True),
         device=settings.device,
         precision=settings.precision,
         fidelity=FIDELITY_8_BIT if plan.info.bits == 8 else FIDELITY_DEEP,

@@ -20,8 +20,8 @@ FOLDER_SCALE = Fraction(2)
 # Settings that say what may be done, not what the result is; the model goes in by its weights.
 _NOT_IN_RESULTS = frozenset(
     {
-        *("overwrite", "allow_damaged", "max_pixels", "sheet", "models", "model", "mix", "denoise", "offline"),
-        *("restart", "finish_partial", "nice", "vram_limit"),
+        *("overwrite", "allow_damaged", "max_pixels", "sheet", "mix", "denoise", "offline"),
+        *("models", "still_models", "model", "restart", "finish_partial", "nice", "vram_limit"),
     }
 )
 
@@ -121,7 +121,7 @@ def _require_room(source: Path, target: Path) -> None:
 def _recipe(settings: UpscaleSettings, foreign: frozenset[str], tell: Tell, cancel: Cancel) -> Recipe:
     scale = DEFAULT_SCALE if settings.scale is None else settings.scale
     said = []
-    for name, share in choose_shares(settings, scale).items():
+    for name, share in choose_shares(settings, scale, is_still="still_models" not in foreign).items():
         weights = find(name, offline=settings.offline, tell=tell, cancel=cancel)
         said.append(f"{file_hash(weights)} {share}")
     names = [field.name for field in fields(settings) if field.name not in _NOT_IN_RESULTS | foreign]

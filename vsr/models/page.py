@@ -8,13 +8,22 @@ from vsr.models.store import WEIGHTS
 
 _PAGE = """# Models by name
 
-The first is inside the package; the others are fetched when they are first used, or by `vsr models pull NAME`, into the
-folder models are kept in. `vsr models list` says which are there. This page is written by `vsr models list --markdown`.
+Those whose names begin with vsr are inside the package; the others are fetched when they are first used, or by `vsr
+models pull NAME`, into the folder models are kept in. `vsr models list` says which are there. This page is written by
+`vsr models list --markdown`.
 
 {models}
 
 MFLOP are millions of multiplications and additions for one pixel of the source: under {fast} is called fast, under
 {medium} medium, the rest slow.
+
+## Our own
+
+Each name in the table leads to a card: what the network is for, what was measured, on what and with which commands it
+was trained, and where it falls short. Together they take {own}. To make one again: `python -m benchmarks.held_back`
+writes the list of pictures, the card's `vsr train` trains, and `python -m benchmarks.embed` puts the result into the
+package; `python -m benchmarks.model_card` and `python -m benchmarks.quality` measure it. On another kind of machine
+sums are rounded otherwise, and a network comes out a little different.
 
 ## Fetching
 
@@ -92,4 +101,7 @@ def page() -> str:
     for row in PUBLISHED.values():
         tensors = f"`{row.tensors_sha256}`" if row.tensors_sha256 else "not known"
         hashes.append(f"| {row.file} | `{row.sha256}` | {tensors} |")
-    return _PAGE.format(models="\n".join(rows), hashes="\n".join(hashes), fast=FAST, medium=MEDIUM, patience=PATIENCE)
+    own = told_size(sum((WEIGHTS / row.file).stat().st_size for row in EMBEDDED.values()))
+    return _PAGE.format(
+        models="\n".join(rows), own=own, hashes="\n".join(hashes), fast=FAST, medium=MEDIUM, patience=PATIENCE
+    )

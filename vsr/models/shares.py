@@ -11,14 +11,15 @@ Shares = Mapping[str, float]  # name or path -> share in the mixture; one alone 
 _DENOISER = "realesr-general-x4v3"  # what --denoise runs where no model is asked for
 
 
-def choose_shares(settings: UpscaleSettings, scale: Fraction) -> Shares:
-    """The models that a run of this scale needs, and what share each has.
+def choose_shares(settings: UpscaleSettings, scale: Fraction, *, is_still: bool = False) -> Shares:
+    """The models that a run of this scale needs, for a clip or a still, and what share each has.
 
     Raises ConfigError when --denoise is given with a model that has no twin.
     """
     if settings.mix:
         return settings.mix
-    name = settings.model or choose_model(settings.models, scale, passes=settings.passes)
+    models = (is_still and settings.still_models) or settings.models
+    name = settings.model or choose_model(models, scale, passes=settings.passes)
     if settings.denoise is None:
         return {name: 1.0}
     if settings.model is None and _twin(name) is None:
