@@ -23,9 +23,9 @@ OWN: dict[str, tuple[str, float, float]] = {  # sha256, PSNR-Y of the drawing an
         36.93,
     ),
     "vsr-video-x4": (
-        "d274266b2e7f912196f12c16b31ba9e266bbcd2ccd2b04cd99634b4f8fd3533e",
-        26.65,
-        34.81,
+        "1e2bd08faddcefd3b0386e9a76c88ca63c2b8e16207c89a6d3c3545d240b746a",
+        26.76,
+        35.57,
     ),
     "vsr-video-x2": (
         "e7675abc65f4799ba88b2af7e0db177c42e9f9d9d9672eefb8c408bea820cd0c",
